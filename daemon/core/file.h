@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole-file reads and owned file descriptors. Blocking; any thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "core/result.h"
+
+namespace engram {
+
+// The whole of a regular file. kNotFound, kIo or, above `max_bytes`, kInvalidArgument; messages name the path.
+Result<std::string> ReadFile(const std::filesystem::path& path, uint64_t max_bytes);
+
+// Owns one file descriptor.
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~UniqueFd();
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+
+ private:
+  int fd_ = -1;
+};
+
+// An open read-only file of known size, for positioned reads.
+class ReadOnlyFile {
+ public:
+  static Result<ReadOnlyFile> Open(const std::filesystem::path& path);
+  uint64_t size_bytes() const { return size_bytes_; }
+  const std::filesystem::path& path() const { return path_; }
+  // Fills dst from `offset`. kDataLoss if the file ends before, kIo otherwise; messages name path and offset.
+  Status ReadAt(uint64_t offset, void* dst, size_t num_bytes) const;
+
+ private:
+  ReadOnlyFile(UniqueFd fd, std::filesystem::path path, uint64_t size_bytes)
+      : fd_(std::move(fd)), path_(std::move(path)), size_bytes_(size_bytes) {}
+  UniqueFd fd_;
+  std::filesystem::path path_;
+  uint64_t size_bytes_;
+};
+
+}  // namespace engram
