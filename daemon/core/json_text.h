@@ -13,7 +13,9 @@ std::string JsonQuote(std::string_view text);
 
 // Length in bytes of the longest prefix of `text` that is valid UTF-8 (no overlong forms, no surrogates, <= U+10FFFF).
 size_t ValidUtf8Prefix(std::string_view text);
-inline bool IsValidUtf8(std::string_view text) { return ValidUtf8Prefix(text) == text.size(); }
+inline bool IsValidUtf8(std::string_view text) {
+  return ValidUtf8Prefix(text) == text.size();
+}
 
 // `text` with every maximal invalid part replaced by one U+FFFD, as the WHATWG decoder and Rust's from_utf8_lossy do.
 std::string Utf8Lossy(std::string_view text);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Result<T>: a value or an Error. The member names are std::expected's, which g++ 12 does not have.
 //
-// Expected failures travel as Results. Exceptions of libraries are caught at the edges (settings loader, coroutine root,
-// thread root, plugin ABI). Plain values: no thread rules beyond those of T.
+// Expected failures travel as Results. Exceptions of libraries are caught at the edges (settings loader, coroutine
+// root, thread root, plugin ABI). Plain values: no thread rules beyond those of T.
 #pragma once
 
 #include <cassert>
@@ -14,7 +14,8 @@
 
 namespace engram {
 
-// Why something failed, by what the caller can do about it. http/ maps these to status codes, plugin/ from engram_status.
+// Why something failed, by what the caller can do about it. http/ maps these to status codes, plugin/ from
+// engram_status.
 enum class ErrorCode {
   kInvalidArgument,     // the input is wrong; retrying it is pointless
   kNotFound,            // the named thing does not exist
@@ -53,14 +54,24 @@ inline Error NotFound(std::string message, std::string field = {}) {
 inline Error FailedPrecondition(std::string message) {
   return {ErrorCode::kFailedPrecondition, std::move(message), {}};
 }
-inline Error ResourceExhausted(std::string message) { return {ErrorCode::kResourceExhausted, std::move(message), {}}; }
-inline Error Unavailable(std::string message) { return {ErrorCode::kUnavailable, std::move(message), {}}; }
-inline Error DataLoss(std::string message) { return {ErrorCode::kDataLoss, std::move(message), {}}; }
+inline Error ResourceExhausted(std::string message) {
+  return {ErrorCode::kResourceExhausted, std::move(message), {}};
+}
+inline Error Unavailable(std::string message) {
+  return {ErrorCode::kUnavailable, std::move(message), {}};
+}
+inline Error DataLoss(std::string message) {
+  return {ErrorCode::kDataLoss, std::move(message), {}};
+}
 inline Error Unsupported(std::string message, std::string field = {}) {
   return {ErrorCode::kUnsupported, std::move(message), std::move(field)};
 }
-inline Error IoError(std::string message) { return {ErrorCode::kIo, std::move(message), {}}; }
-inline Error Internal(std::string message) { return {ErrorCode::kInternal, std::move(message), {}}; }
+inline Error IoError(std::string message) {
+  return {ErrorCode::kIo, std::move(message), {}};
+}
+inline Error Internal(std::string message) {
+  return {ErrorCode::kInternal, std::move(message), {}};
+}
 
 template <typename T>
 class [[nodiscard]] Result {
@@ -111,15 +122,14 @@ using Status = Result<void>;
 // ENGRAM_TRY(auto x, F()) declares x from F()'s value or returns its error; ENGRAM_CHECK_OK(F()) for Status.
 #define ENGRAM_CONCAT_INNER(a, b) a##b
 #define ENGRAM_CONCAT(a, b) ENGRAM_CONCAT_INNER(a, b)
-#define ENGRAM_TRY_INNER(result, declaration, ...)      \
-  auto result = (__VA_ARGS__);                          \
+#define ENGRAM_TRY_INNER(result, declaration, ...)           \
+  auto result = (__VA_ARGS__);                               \
   if (!result.has_value()) return std::move(result).error(); \
   declaration = std::move(result).value()
 #define ENGRAM_TRY(declaration, ...) ENGRAM_TRY_INNER(ENGRAM_CONCAT(try_result_, __LINE__), declaration, __VA_ARGS__)
-#define ENGRAM_CHECK_OK(...)                                          \
-  do {                                                                \
-    if (auto check_result = (__VA_ARGS__); !check_result.has_value()) \
-      return std::move(check_result).error();                         \
+#define ENGRAM_CHECK_OK(...)                                                                                  \
+  do {                                                                                                        \
+    if (auto check_result = (__VA_ARGS__); !check_result.has_value()) return std::move(check_result).error(); \
   } while (false)
 
 }  // namespace engram

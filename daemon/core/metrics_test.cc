@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+namespace engram {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Metrics, TextHasEveryKind) {
+  MetricRegistry registry;
+  registry.GetCounter("engramd_b_total", "Bs.").Add(3);
+  registry.GetGauge("engramd_a", "An \"a\"\nand a \\.", {{"x", "q\"\\\n"}}).Set(1.5);
+  const double bounds[] = {0.1, 1};
+  Histogram& histogram = registry.GetHistogram("engramd_c_seconds", "Cs.", bounds);
+  histogram.Observe(0.1);
+  histogram.Observe(0.5);
+  histogram.Observe(7);
+  EXPECT_EQ(registry.Text(),
+            "# HELP engramd_a An \"a\"\\nand a \\\\.\n# TYPE engramd_a gauge\nengramd_a{x=\"q\\\"\\\\\\n\"} 1.5\n"
+            "# HELP engramd_b_total Bs.\n# TYPE engramd_b_total counter\nengramd_b_total 3\n"
+            "# HELP engramd_c_seconds Cs.\n# TYPE engramd_c_seconds histogram\n"
+            "engramd_c_seconds_bucket{le=\"0.1\"} 1\nengramd_c_seconds_bucket{le=\"1\"} 2\n"
+            "engramd_c_seconds_bucket{le=\"+Inf\"} 3\nengramd_c_seconds_sum 7.6\nengramd_c_seconds_count 3\n");
+}
+
+TEST(Metrics, SameNameAndLabelsAreOneMetric) {
+  MetricRegistry registry;
+  Counter& first = registry.GetCounter("n_total", "N.", {{"k", "1"}});
+  EXPECT_EQ(&first, &registry.GetCounter("n_total", "N.", {{"k", "1"}}));
+  EXPECT_NE(&first, &registry.GetCounter("n_total", "N.", {{"k", "2"}}));
+}
+
+TEST(Metrics, CollectorsEndWithTheirHandle) {
+  MetricRegistry registry;
+  auto handle = registry.AddCollector([](MetricSink& sink) {
+    sink.Value("live", MetricType::kGauge, "Live.", {{"t", "a"}}, 2);
+  });
+  EXPECT_THAT(registry.Text(), HasSubstr("# TYPE live gauge\nlive{t=\"a\"} 2\n"));
+  std::thread reader([&] {
+    for (int i = 0; i < 100; ++i) (void)registry.Text();
+  });
+  handle.reset();
+  reader.join();
+  EXPECT_THAT(registry.Text(), Not(HasSubstr("live")));
+}
+
+}  // namespace
+}  // namespace engram
