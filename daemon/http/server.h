@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// HttpServer: listens, speaks HTTP/1.1, routes requests to the engines. Owns its I/O threads (named "http-N").
+//
+// Threads: Start(), BeginDrain() and Stop() from one owner thread; port() from any.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/metrics.h"
+#include "core/result.h"
+#include "serve/engine_directory.h"
+
+namespace engram {
+
+// A key a client may present as "Authorization: Bearer KEY". The key itself is never stored.
+struct ApiKey {
+  std::string name;                 // shown in logs; the fairness key of admission
+  std::string sha256;               // 64 lowercase hex digits of the key's SHA-256
+  std::vector<std::string> scopes;  // of generate, read, edit, operate
+};
+
+struct HttpOptions {
+  std::string address = "127.0.0.1";
+  uint16_t port = 8484;  // 0: any free one
+  uint32_t num_threads = 1;
+  uint64_t max_body_bytes = 8u << 20;
+  uint32_t max_header_bytes = 16u << 10;
+  uint32_t max_connections = 1024;
+  std::chrono::milliseconds header_timeout{10'000};  // from connect or the last response to a complete header
+  std::chrono::milliseconds body_timeout{30'000};    // for a whole body
+  std::chrono::milliseconds idle_timeout{75'000};    // keep-alive without a request
+  std::chrono::milliseconds write_timeout{30'000};   // one write that makes no progress
+  uint32_t max_events_behind = 256;                  // a streaming client this many events behind is cancelled
+  uint32_t max_prompts = 128;                        // texts or id lists in one completions request
+  std::vector<ApiKey> keys;                          // empty: no authentication
+  std::string server_version;                        // for the Server header and /metrics
+};
+
+class HttpServer {
+ public:
+  // Binds and starts to serve. kIo names address and port. `engines` and `metrics` must outlive the server.
+  static Result<std::unique_ptr<HttpServer>> Start(HttpOptions options, const EngineDirectory& engines,
+                                                   MetricRegistry& metrics);
+  // Closes every connection at once and joins.
+  ~HttpServer();
+
+  uint16_t port() const;
+  // Not ready any more: /health/ready answers 503, no new connection is taken, idle ones close, running requests go on,
+  // and each answer carries "Connection: close".
+  void BeginDrain();
+  // Waits until no connection is left or the deadline has passed, then closes the rest.
+  void Stop(std::chrono::steady_clock::time_point deadline);
+
+ private:
+  struct Impl;
+  explicit HttpServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace engram
