@@ -10,9 +10,11 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/result.h"
+#include "plugin/plugin_host.h"
 #include "plugin/plugin_library.h"
 
 namespace engram {
@@ -69,16 +71,18 @@ class Backbone {
   void FreeSequence(engram_sequence_id sequence);
   Status TruncateSequence(engram_sequence_id sequence, uint32_t length);
   Result<engram_sequence_id> ForkSequence(engram_sequence_id source, uint32_t reserve_tokens);
-  // `batch.struct_size` is filled in here.
+  // `batch.struct_size` is filled in here. kInternal when the plugin's output does not fit the batch; an error that
+  // await_rows gave is returned as it was.
   Result<StepOutput> Step(engram_batch batch);
   Result<engram_backbone_stats> Stats() const;
 
  private:
   Backbone(std::shared_ptr<const PluginLibrary> library, RowProvider& rows);
+  Status Describe();
+  std::string_view name() const { return library_->name(); }
   std::shared_ptr<const PluginLibrary> library_;  // outlives instance_
   const engram_backbone_functions* functions_;
-  RowProvider* rows_;
-  std::unique_ptr<engram_host> host_;
+  std::unique_ptr<PluginHost> host_;  // outlives instance_
   engram_backbone* instance_ = nullptr;
   BackboneInfo info_;
 };

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <engram/abi.h>
+#include <engram/backbone.h>
+#include <engram/tier.h>
 
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/result.h"
@@ -25,15 +28,24 @@ class PluginLibrary {
   PluginLibrary(const PluginLibrary&) = delete;
   PluginLibrary& operator=(const PluginLibrary&) = delete;
 
-  const engram_plugin_descriptor& descriptor() const { return *descriptor_; }
+  // A copy of the plugin's descriptor. `functions` points to a table of this host's edition, in which every function
+  // the plugin lacks is NULL: an engram_backbone_functions or engram_tier_functions, by `kind`.
+  const engram_plugin_descriptor& descriptor() const { return descriptor_; }
+  std::string_view name() const { return descriptor_.name; }
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  PluginLibrary(void* handle, const engram_plugin_descriptor* descriptor, std::filesystem::path path)
-      : handle_(handle), descriptor_(descriptor), path_(std::move(path)) {}
+  PluginLibrary(void* handle, std::filesystem::path path) : handle_(handle), path_(std::move(path)) {}
+  Status Check(engram_plugin_kind kind);
+  Status CheckBackboneTable(const void* table);
+  Status CheckTierTable(const void* table);
+
   void* handle_;
-  const engram_plugin_descriptor* descriptor_;
   std::filesystem::path path_;
+  bool keep_loaded_ = false;
+  engram_plugin_descriptor descriptor_{};
+  engram_backbone_functions backbone_{};  // one of the two, by kind
+  engram_tier_functions tier_{};
 };
 
 // The file of plugin `name` ("backbone_cpu", or a path): NAME.so in the first of `directories` that has it. A path must

@@ -8,8 +8,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/result.h"
+#include "plugin/plugin_host.h"
 #include "plugin/plugin_library.h"
 
 namespace engram {
@@ -32,9 +34,11 @@ class Tier {
  private:
   friend class TierTable;
   explicit Tier(std::shared_ptr<const PluginLibrary> library);
-  std::shared_ptr<const PluginLibrary> library_;
+  Status Describe();
+  std::string_view name() const { return library_->name(); }
+  std::shared_ptr<const PluginLibrary> library_;  // outlives instance_
   const engram_tier_functions* functions_;
-  std::unique_ptr<engram_host> host_;
+  std::unique_ptr<PluginHost> host_;  // outlives instance_
   engram_tier* instance_ = nullptr;
   TierInfo info_;
 };
@@ -50,6 +54,9 @@ class TierTable {
   const Tier& tier() const { return *tier_; }
   // As engram_tier_functions.read.
   Status Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, uint64_t dst_stride, uint8_t* found) const;
+  // As engram_tier_functions.write and .invalidate; kUnsupported where the plugin has none.
+  Status Write(const uint64_t* ids, uint32_t num_ids, const uint8_t* src, uint64_t src_stride) const;
+  Status Invalidate(const uint64_t* ids, uint32_t num_ids) const;
   Result<engram_tier_stats> Stats() const;
   // Row 0 of a dense array, or nullptr.
   const uint8_t* map() const { return map_; }
