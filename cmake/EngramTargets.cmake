@@ -49,14 +49,19 @@ function(engram_room name)
   target_link_libraries(engram_${name} PUBLIC ${ARG_LINKS} PRIVATE engram_options)
 endfunction()
 
-# engram_plugin(NAME SOURCES ... LINKS ...): a shared object build/<preset>/lib/engram/plugins/NAME.so.
+# engram_plugin(NAME SOURCES ... LINKS ... [SUBDIRECTORY dir]): a shared object lib/engram/plugins/[dir/]NAME.so of the
+# build folder.
 function(engram_plugin name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "" "SUBDIRECTORY" "SOURCES;LINKS" ${ARGN})
   add_library(${name} MODULE ${ARG_SOURCES})
-  set_target_properties(${name} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${ENGRAM_PLUGIN_OUTPUT_DIRECTORY})
+  set_target_properties(${name} PROPERTIES PREFIX ""
+    LIBRARY_OUTPUT_DIRECTORY ${ENGRAM_PLUGIN_OUTPUT_DIRECTORY}/${ARG_SUBDIRECTORY})
   target_link_libraries(${name} PRIVATE engram_sdk ${ARG_LINKS} engram_options)
-  # A plugin shows one symbol; everything else, also of static libraries in it, stays inside.
-  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL)
+  # A plugin shows one symbol; everything else, also of static libraries in it, stays inside. Without that, g++'s unique
+  # symbols (static locals of inline functions) would keep the library from ever being unloaded.
+  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL
+    -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/plugin.map)
+  set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/plugin.map)
 endfunction()
 
 # engram_test(NAME SOURCES ... LINKS ... [DEPENDS targets]): a GoogleTest program, one ctest entry per program.
