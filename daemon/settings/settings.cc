@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "settings/settings.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/file.h"
+#include "core/json_text.h"
+#include "settings/map_reader.h"
+#include "settings/value_parsers.h"
+#include "settings/yaml_tree.h"
+
+namespace engram {
+namespace {
+
+constexpr uint64_t kMaxFileBytes = 256u << 10;
+
+using std::chrono::milliseconds;
+constexpr milliseconds kLongest = std::chrono::hours(24);
+
+void ReadServer(MapReader reader, ServerSettings& server) {
+  reader.Custom("listen", "an address and a port such as 127.0.0.1:8484 or [::1]:8484", [&](const YamlNode& node) {
+    const auto parsed = ParseListenAddress(node.scalar);
+    if (!parsed) return false;
+    server.address = parsed->address;
+    server.port = parsed->port;
+    return true;
+  });
+  reader.Integer("io_threads", server.io_threads, 1, 64);
+  reader.Size("max_body", server.max_body_bytes, 1u << 10, 1ull << 30);
+  reader.Size("max_header", server.max_header_bytes, 1u << 10, 1u << 20);
+  reader.Integer("max_connections", server.max_connections, 1, 1'000'000);
+  reader.Duration("header_timeout", server.header_timeout, milliseconds(1), kLongest);
+  reader.Duration("body_timeout", server.body_timeout, milliseconds(1), kLongest);
+  reader.Duration("idle_timeout", server.idle_timeout, milliseconds(1), kLongest);
+  reader.Duration("write_timeout", server.write_timeout, milliseconds(1), kLongest);
+  reader.Integer("max_events_behind", server.max_events_behind, 1, 1'000'000);
+  reader.Integer("max_prompts", server.max_prompts, 1, 100'000);
+  reader.Finish();
+}
+
+void ReadKey(MapReader reader, KeySettings& key) {
+  reader.Required("name");
+  reader.Required("sha256");
+  reader.Required("scopes");
+  reader.String("name", key.name, MapReader::kNotEmpty);
+  reader.Custom("sha256", "64 hexadecimal digits, as `engramctl key hash` prints them", [&](const YamlNode& node) {
+    std::string digits = node.scalar;
+    for (char& c : digits)
+      if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+    if (digits.size() != 64 || digits.find_first_not_of("0123456789abcdef") != std::string::npos) return false;
+    key.sha256 = std::move(digits);
+    return true;
+  });
+  static const std::vector<std::string> kScopes = {"generate", "read", "edit", "operate"};
+  reader.Sequence("scopes", [&](const YamlNode& item, const std::string& path) {
+    std::string scope;
+    if (!reader.ReadChoice(item, path, kScopes, scope)) return;
+    if (std::find(key.scopes.begin(), key.scopes.end(), scope) != key.scopes.end())
+      reader.Fault(item.place, path, "scope \"" + scope + "\" is given twice");
+    key.scopes.push_back(std::move(scope));
+  });
+  if (const YamlNode* scopes = reader.Find("scopes"); scopes && scopes->items.empty() && key.scopes.empty())
+    reader.Fault(scopes->place, reader.PathOf("scopes"), "a key without scopes can do nothing: give at least one");
+  reader.Finish();
+}
+
+void ReadAuth(MapReader reader, std::vector<KeySettings>& keys) {
+  std::set<std::string> names, hashes;
+  reader.Sequence("keys", [&](const YamlNode& item, const std::string& path) {
+    KeySettings key;
+    ReadKey(reader.Child(item, path), key);
+    if (!key.name.empty() && !names.insert(key.name).second)
+      reader.Fault(item.place, path + ".name", "another key is named \"" + key.name + "\"");
+    if (!key.sha256.empty() && !hashes.insert(key.sha256).second)
+      reader.Fault(item.place, path + ".sha256", "another key has the same sha256");
+    keys.push_back(std::move(key));
+  });
+  reader.Finish();
+}
+
+void ReadMemory(MapReader reader, std::vector<TierSettings>& tiers) {
+  std::set<std::string> names;
+  std::vector<TierSettings> read;
+  const bool given = reader.Sequence("tiers", [&](const YamlNode& item, const std::string& path) {
+    MapReader tier_reader = reader.Child(item, path);
+    TierSettings tier;
+    tier_reader.Required("name");
+    tier_reader.Required("plugin");
+    tier_reader.String("name", tier.name, MapReader::kNotEmpty);
+    tier_reader.String("plugin", tier.plugin, MapReader::kNotEmpty);
+    tier_reader.Options("options", tier.options);
+    tier_reader.Finish();
+    if (!tier.name.empty() && !names.insert(tier.name).second)
+      reader.Fault(item.place, path + ".name", "another tier is named \"" + tier.name + "\"");
+    read.push_back(std::move(tier));
+  });
+  if (given) {
+    if (read.empty())
+      reader.Fault(reader.Find("tiers")->place, reader.PathOf("tiers"), "at least one tier is needed to hold the rows");
+    tiers = std::move(read);
+  }
+  reader.Finish();
+}
+
+void ReadServing(MapReader reader, ServingSettings& serving) {
+  reader.Integer("max_queued", serving.max_queued, 1, 1'000'000);
+  reader.Integer("max_running", serving.max_running, 1, 65536);
+  reader.Integer("max_batch_tokens", serving.max_batch_tokens, 1, 1u << 20);
+  reader.Integer("prefill_chunk", serving.prefill_chunk, 1, 1u << 20);
+  reader.Integer("max_choices", serving.max_choices, 1, 65536);
+  reader.Duration("drain_timeout", serving.drain_timeout, milliseconds(0), kLongest);
+  // Where both are given the later-read one is named; a default is never at fault.
+  const auto contradiction = [&](const char* key, uint32_t value, const char* limit_key, uint32_t limit) {
+    if (value <= limit) return;
+    const char* at = reader.Find(key) ? key : limit_key;
+    reader.Fault(reader.Find(at) ? reader.Find(at)->place : reader.place(), reader.PathOf(at),
+                 std::string(key) + " (" + std::to_string(value) + ") is above " + limit_key + " (" +
+                     std::to_string(limit) + ")");
+  };
+  contradiction("prefill_chunk", serving.prefill_chunk, "max_batch_tokens", serving.max_batch_tokens);
+  contradiction("max_choices", serving.max_choices, "max_running", serving.max_running);
+  contradiction("max_running", serving.max_running, "max_batch_tokens", serving.max_batch_tokens);
+  reader.Finish();
+}
+
+void ReadLog(MapReader reader, LogSettings& log) {
+  static const std::vector<std::string> kLevels = {"debug", "info", "warning", "error", "off"};
+  static const std::vector<std::string> kFormats = {"text", "json"};
+  reader.Choice("level", log.level, kLevels);
+  std::string format = log.format == log::Format::kJson ? "json" : "text";
+  reader.Choice("format", format, kFormats);
+  log.format = format == "json" ? log::Format::kJson : log::Format::kText;
+  reader.Finish();
+}
+
+void ReadRoot(MapReader reader, Settings& settings) {
+  ReadServer(reader.Map("server"), settings.server);
+  ReadAuth(reader.Map("auth"), settings.keys);
+  {
+    MapReader model = reader.Map("model");
+    model.Path("path", settings.model.path);
+    model.String("name", settings.model.name);
+    model.Finish();
+  }
+  {
+    MapReader backbone = reader.Map("backbone");
+    backbone.String("plugin", settings.backbone.plugin, MapReader::kNotEmpty);
+    backbone.Options("options", settings.backbone.options);
+    backbone.Finish();
+  }
+  ReadMemory(reader.Map("memory"), settings.tiers);
+  ReadServing(reader.Map("serving"), settings.serving);
+  {
+    MapReader plugins = reader.Map("plugins");
+    plugins.Sequence("directories", [&](const YamlNode& item, const std::string& path) {
+      std::filesystem::path directory;
+      if (plugins.ReadPath(item, path, directory)) settings.plugin_directories.push_back(std::move(directory));
+    });
+    plugins.Finish();
+  }
+  reader.Path("state_dir", settings.state_dir);
+  ReadLog(reader.Map("log"), settings.log);
+  if (settings.keys.empty() && !IsLoopback(settings.server.address)) {
+    const YamlNode* server = reader.Find("server");
+    const YamlNode* listen = nullptr;
+    if (server)
+      for (const auto& entry : server->entries)
+        if (entry.key == "listen") listen = &entry.value;
+    reader.Fault(listen ? listen->place : reader.place(), "server.listen",
+                 settings.server.address +
+                     " is reachable from other machines and no keys are configured: add auth.keys (see `engramctl key "
+                     "hash`) or listen on 127.0.0.1");
+  }
+  reader.Finish();
+}
+
+// Puts `value` at the dotted `key`, making maps on the way.
+void Merge(YamlNode& root, const std::string& key, YamlNode value, std::vector<YamlFault>& faults) {
+  if (key.empty() || key.front() == '.' || key.back() == '.' || key.find("..") != std::string::npos ||
+      std::count(key.begin(), key.end(), '.') >= kMaxYamlDepth) {
+    faults.push_back({value.place, "\"" + key + "\" is not a key such as server.listen"});
+    return;
+  }
+  YamlNode* node = &root;
+  for (size_t start = 0; start <= key.size();) {
+    const size_t dot = std::min(key.find('.', start), key.size());
+    const std::string name = key.substr(start, dot - start);
+    start = dot + 1;
+    if (node->kind != YamlNode::Kind::kMap) {
+      *node = YamlNode{};
+      node->kind = YamlNode::Kind::kMap;
+      node->place = value.place;
+    }
+    auto found = std::find_if(node->entries.begin(), node->entries.end(), [&](auto& e) { return e.key == name; });
+    if (found == node->entries.end()) {
+      node->entries.push_back({name, value.place, YamlNode{}});
+      found = std::prev(node->entries.end());
+    }
+    node = &found->value;
+    if (start > key.size()) found->place = value.place;
+  }
+  *node = std::move(value);
+}
+
+}  // namespace
+
+std::string SettingsProblem::Text() const {
+  return place + ": " + (key.empty() ? "" : key + ": ") + message;
+}
+
+LoadedSettings LoadSettings(const std::filesystem::path& file, const std::vector<SettingsOverride>& overrides) {
+  LoadedSettings loaded;
+  std::vector<YamlFault> faults;
+  YamlNode root;
+  root.kind = YamlNode::Kind::kMap;
+  root.place = {file.empty() ? "command line" : file.string(), file.empty() ? 0 : 1};
+  std::filesystem::path base;
+  if (!file.empty()) {
+    auto text = ReadFile(file, kMaxFileBytes);
+    if (!text) {
+      loaded.problems.push_back({file.string(), "", text.error().message});
+      return loaded;
+    }
+    if (const size_t valid = ValidUtf8Prefix(*text); valid != text->size()) {
+      const auto line = 1 + std::count(text->begin(), text->begin() + static_cast<ptrdiff_t>(valid), '\n');
+      loaded.problems.push_back({file.string() + ":" + std::to_string(line), "", "not valid UTF-8"});
+      return loaded;
+    }
+    YamlNode tree = ParseYaml(*text, file.string(), true, faults);
+    // Without a tree every other message would be about what could not be read.
+    const bool unreadable = tree.kind == YamlNode::Kind::kNull && !faults.empty();
+    if (unreadable) {
+      for (const YamlFault& fault : faults) loaded.problems.push_back({fault.place.Text(), "", fault.message});
+      return loaded;
+    }
+    // An empty file means: every default.
+    if (tree.kind != YamlNode::Kind::kNull) {
+      if (tree.place.line == 0) tree.place.line = 1;
+      root = std::move(tree);
+    }
+    std::error_code error;
+    base = std::filesystem::absolute(file, error).parent_path();
+    if (error) faults.push_back({{file.string(), 1}, "its directory cannot be found: " + error.message()});
+  }
+  for (const SettingsOverride& override_value : overrides) {
+    YamlNode value;
+    if (override_value.literal) {
+      value.kind = YamlNode::Kind::kScalar;
+      value.scalar = override_value.value;
+      value.quoted = true;
+      value.place = {override_value.origin, 0};
+    } else {
+      value = ParseYaml(override_value.value, override_value.origin, false, faults);
+      if (value.place.origin.empty()) value.place = {override_value.origin, 0};
+    }
+    Merge(root, override_value.key, std::move(value), faults);
+  }
+  std::vector<PathFault> path_faults;
+  for (YamlFault& fault : faults) path_faults.push_back({std::move(fault.place), "", std::move(fault.message)});
+  ReadRoot(MapReader(root, "", base, path_faults), loaded.settings);
+  std::stable_sort(path_faults.begin(), path_faults.end(),
+                   [](const PathFault& a, const PathFault& b) { return a.place.line < b.place.line; });
+  for (PathFault& fault : path_faults)
+    loaded.problems.push_back({fault.place.Text(), std::move(fault.path), std::move(fault.message)});
+  return loaded;
+}
+
+}  // namespace engram
