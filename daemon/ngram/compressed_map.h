@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,14 +15,30 @@
 
 namespace engram {
 
-// NFKC, NFD, strip marks, lowercase by code point, runs of [ \t\r\n] to one space, strip at both ends (a text of exactly
-// one space stays), with the Unicode tables of the library that defined compressed ids. `text` must be valid UTF-8.
+// NFKC, NFD, strip marks, lowercase by code point, runs of [ \t\r\n] to one space, strip at both ends (a text of
+// exactly one space stays), with the Unicode tables of the library that defined compressed ids. `text` must be valid
+// UTF-8.
 std::string NormalizeForCompression(std::string_view text);
+
+// The key under which a token is counted: its vocabulary string where the text of its bytes holds U+FFFD (a part of a
+// character), else the normalised text, or the text itself where that is empty.
+std::string CompressionKey(std::string_view token_bytes, std::string_view token_string);
 
 class CompressedMap {
  public:
-  // Builds the map of `tokenizer` for ids [0, vocab_size); ids without a token get... their own key (see .cc).
+  // Builds the map of `tokenizer` for ids [0, max(vocab_size, tokenizer.vocab_size())). An id below
+  // tokenizer.vocab_size() without a token decodes to nothing: all such ids share the empty key, which no token has.
+  // Ids from there up to the model's `vocab_size` are padding of its embedding. The reference counts tokens of the
+  // tokenizer alone, and every multiplier depends on that count, so padding is not counted: all of it gets the one
+  // compressed id compressed_vocab_size(), which no token has (row ids stay in range with it, see geometry.cc).
+  // kInvalidArgument for a vocab_size below 1 or above kMaxVocabSize.
   static Result<CompressedMap> Build(const Tokenizer& tokenizer, int32_t vocab_size);
+  static constexpr int32_t kMaxVocabSize = 1 << 24;
+
+  // Compares with the map that a model ships as `model_dir`/compressed_map.json, an object {"compressed_vocab_size",
+  // "map": [compressed id per token id]}; no such file is no error. The shipped map may leave out padding.
+  // kInvalidArgument naming the file and the key, or the first token id that differs with both compressed ids.
+  Status CheckShipped(const std::filesystem::path& model_dir) const;
 
   uint32_t compressed_vocab_size() const { return size_; }
   // `token_id` must be in [0, num_tokens()).

@@ -18,6 +18,8 @@ class RowAddresser {
 
   // Appends the next token's compressed id. `masked` (an image span) hides it and everything older from look-back.
   // Writes row ids uint64 rows[num_layers][num_columns], layers in geometry order, columns (order-2)*K + head.
+  // `compressed_id` is one of the CompressedMap's; `rows` must have room. A masked token's own rows are those of
+  // padding.
   void Append(int32_t compressed_id, bool masked, std::span<uint64_t> rows);
 
  private:
