@@ -19,8 +19,8 @@ namespace engram {
 
 struct EngineOptions {
   uint32_t max_queued = 256;        // requests waiting for admission; more: kResourceExhausted
-  uint32_t max_running = 64;        // choices in the batch at once
-  uint32_t max_batch_tokens = 512;  // tokens per step
+  uint32_t max_running = 64;        // choices in the batch at once; also bounded by the backbone and the next
+  uint32_t max_batch_tokens = 512;  // tokens per step; also bounded by the backbone
   uint32_t prefill_chunk = 256;     // most prompt tokens of one sequence per step
   uint32_t max_choices = 16;        // n per request
 };
@@ -32,8 +32,11 @@ class Engine {
   // Takes the model; starts the thread. Metrics of serve/ and memory/ are registered in `metrics`, which must outlive
   // the engine.
   Engine(std::unique_ptr<Model> model, EngineOptions options, MetricRegistry& metrics);
-  // Cancels what is left and joins.
+  // Cancels what is left (their listeners get their last events) and joins. On the engine thread itself, when a
+  // listener held the last reference, the thread ends on its own right after.
   ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
   const Model& model() const;
 
@@ -44,7 +47,8 @@ class Engine {
   // Stops a generation at the next token; unknown ids are ignored.
   void Cancel(GenerationId id);
 
-  // Refuses new requests and waits until all are done or the deadline has passed, then cancels the rest. Idempotent.
+  // Refuses new requests and waits until all are done or the deadline has passed, then cancels the rest and waits until
+  // they have ended too (at most one step). Idempotent. Not to be called by a listener.
   void Drain(std::chrono::steady_clock::time_point deadline);
 
   struct Stats {
@@ -58,7 +62,7 @@ class Engine {
 
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // the engine thread holds the other reference
 };
 
 }  // namespace engram

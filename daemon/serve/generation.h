@@ -27,8 +27,8 @@ struct SamplingParams {
 
 struct MemoryParams {
   bool enabled = true;  // false: run as if the model had no Engram module
-  bool gates = false;   // report gates of every processed position
-  bool rows = false;    // report row ids of every processed position
+  bool gates = false;   // report gates of every processed position; nothing when memory is off or the model has none
+  bool rows = false;    // report row ids of every processed position; as gates
 };
 
 struct GenerationRequest {
@@ -63,7 +63,7 @@ enum class FinishReason { kStop, kLength, kCancelled, kError };
 
 struct Usage {
   uint32_t prompt_tokens = 0;
-  uint32_t completion_tokens = 0;
+  uint32_t completion_tokens = 0;  // tokens sampled over all choices, EOS and stop tokens included
   uint32_t cached_tokens = 0;
 };
 

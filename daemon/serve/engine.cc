@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/engine.h"
+
+#include <pthread.h>
+#include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <unordered_map>
+
+#include "core/log.h"
+#include "serve/batch_builder.h"
+#include "serve/engine_metrics.h"
+#include "serve/fair_queue.h"
+#include "serve/request_check.h"
+#include "serve/sampler.h"
+#include "serve/sequence.h"
+
+namespace engram {
+namespace {
+
+double Seconds(std::chrono::steady_clock::duration d) {
+  return std::chrono::duration<double>(d).count();
+}
+
+EngineOptions Effective(EngineOptions options, const BackboneInfo& info) {
+  options.max_batch_tokens = std::max(1u, std::min(options.max_batch_tokens, info.max_batch_tokens));
+  options.prefill_chunk = std::max(1u, options.prefill_chunk);
+  // Every running choice must fit in every step, or some would starve.
+  options.max_running = std::max(1u, std::min({options.max_running, info.max_sequences, options.max_batch_tokens}));
+  options.max_choices = std::max(1u, std::min(options.max_choices, options.max_running));
+  return options;
+}
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+// Ends the batch however the step went.
+class BatchRows {
+ public:
+  BatchRows(ModelMemory* memory, const Batch& batch) : memory_(memory) {
+    if (!batch.rows.empty()) rows_ = memory_->BeginBatch(static_cast<uint32_t>(batch.tokens.size()), batch.rows);
+  }
+  ~BatchRows() {
+    if (rows_ != nullptr) memory_->EndBatch(rows_);
+  }
+  BatchRows(const BatchRows&) = delete;
+  BatchRows& operator=(const BatchRows&) = delete;
+  engram_batch_rows* get() const { return rows_; }
+
+ private:
+  ModelMemory* memory_;
+  engram_batch_rows* rows_ = nullptr;
+};
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(std::unique_ptr<Model> m, EngineOptions o, MetricRegistry& registry);
+
+  // Any thread.
+  Result<GenerationId> Submit(GenerationRequest request, std::shared_ptr<GenerationListener> listener);
+  void Cancel(GenerationId id);
+  void CancelAllLocked();
+  Stats ReadStats() const;
+
+  // Engine thread.
+  void Run();
+  bool WaitForWork(std::vector<std::unique_ptr<Generation>>& cancelled);
+  void Iterate();
+  void Admit();
+  Status Reserve(Generation& generation);
+  void Step();
+  Result<StepOutput> RunBackbone();
+  void TakeOutput(const SliceOwner& owner, const StepOutput& output);
+  void TakePrefill(const SliceOwner& owner, const StepOutput& output);
+  void StartDecoding(Generation& generation, std::span<const float> logits);
+  void SampleNext(Generation& generation, uint32_t index, std::span<const float> logits,
+                  std::vector<PositionTrace> traces);
+  void Emit(Generation& generation, GenerationEvent event);
+  void FinishChoice(Generation& generation, uint32_t index, FinishReason reason, std::optional<int32_t> stop_token,
+                    std::string text, std::vector<PositionTrace> traces);
+  void FinishWithHeldText(Generation& generation, uint32_t index, FinishReason reason,
+                          std::optional<int32_t> stop_token, std::vector<PositionTrace> traces);
+  void FinishAll(Generation& generation, FinishReason reason);
+  void Fail(Generation& generation, Error error);
+  void FinishGeneration(Generation& generation);
+  void LeaveQueue(size_t count);
+  std::span<const float> LogitsRow(const StepOutput& output, uint32_t row) const {
+    return {output.logits + size_t{row} * vocab_size, vocab_size};
+  }
+
+  const std::unique_ptr<Model> model;
+  const EngineOptions options;
+  const RowLayout layout;
+  const uint32_t vocab_size;
+  EngineMetrics metrics;
+
+  mutable std::mutex mutex;
+  std::condition_variable wake;  // the engine thread: work came
+  std::condition_variable idle;  // Drain(): live became empty
+  // Guarded by mutex.
+  FairQueue queue;
+  uint32_t num_queued = 0;                             // in the queue or next to be admitted
+  std::unordered_map<GenerationId, Generation*> live;  // from Submit() until kDone was sent
+  GenerationId next_id = 1;
+  bool cancel_requested = false;
+  bool draining = false;
+  bool stopping = false;
+
+  // The engine thread's.
+  std::unique_ptr<Generation> next;  // left the queue, waits for room
+  std::vector<std::unique_ptr<Generation>> running;
+  uint32_t num_running = 0;  // sequences of `running`
+  BatchBuilder builder;
+  Batch batch;
+  SamplerScratch scratch;
+  SteadyTime step_ended_at;
+
+  std::atomic<uint32_t> running_now{0};  // num_running for stats()
+  std::thread thread;
+  std::shared_ptr<void> collector;  // last: reads the members above
+};
+
+Engine::Impl::Impl(std::unique_ptr<Model> m, EngineOptions o, MetricRegistry& registry)
+    : model(std::move(m)),
+      options(Effective(o, model->backbone().info())),
+      layout(*model),
+      vocab_size(model->backbone().info().vocab_size),
+      metrics(registry, model->name()),
+      builder({options.max_batch_tokens, options.prefill_chunk}, layout.ids_per_token),
+      scratch(vocab_size) {
+  collector = registry.AddCollector([this](MetricSink& sink) {
+    const Stats stats = ReadStats();
+    CollectGauges(sink, model->name(),
+                  {static_cast<double>(stats.queued), static_cast<double>(stats.running),
+                   static_cast<double>(stats.kv_used_tokens), static_cast<double>(stats.kv_capacity_tokens)});
+    if (model->memory() != nullptr) CollectMemory(sink, model->name(), *model->memory());
+  });
+}
+
+Result<GenerationId> Engine::Impl::Submit(GenerationRequest request, std::shared_ptr<GenerationListener> listener) {
+  const BackboneInfo& info = model->backbone().info();
+  ENGRAM_CHECK_OK(CheckRequest(request, {vocab_size, info.max_positions, options.max_choices}));
+  const auto admissible = [this]() -> Status {
+    if (draining) return Unavailable("the model \"" + model->name() + "\" is shutting down");
+    if (num_queued >= options.max_queued)
+      return ResourceExhausted(fmt::format("{} requests are waiting already, which is the limit", num_queued));
+    return {};
+  };
+  {
+    // Asked before the row ids are computed, so that a flood of requests costs little, and again when queueing.
+    std::lock_guard lock(mutex);
+    ENGRAM_CHECK_OK(admissible());
+  }
+  std::unique_ptr<Generation> generation =
+      MakeGeneration(*model, layout, std::move(request), std::move(listener), RandomSeed());
+  const uint64_t needed = uint64_t{generation->reserve_tokens()} * generation->num_sequences();
+  if (needed > info.kv_capacity_tokens)
+    return ResourceExhausted(
+        fmt::format("the request needs {} positions of KV cache (n {} times prompt {} + max_tokens "
+                    "{}), all of the cache holds {}",
+                    needed, generation->num_sequences(), generation->request.prompt.size(),
+                    generation->request.max_tokens, info.kv_capacity_tokens));
+  GenerationId id = 0;
+  {
+    std::lock_guard lock(mutex);
+    ENGRAM_CHECK_OK(admissible());
+    id = generation->id = next_id++;
+    live.emplace(id, generation.get());
+    queue.Push(std::move(generation));
+    ++num_queued;
+  }
+  wake.notify_one();
+  return id;
+}
+
+void Engine::Impl::Cancel(GenerationId id) {
+  {
+    std::lock_guard lock(mutex);
+    const auto found = live.find(id);
+    if (found == live.end()) return;
+    found->second->cancelled = true;
+    cancel_requested = true;
+  }
+  wake.notify_one();
+}
+
+void Engine::Impl::CancelAllLocked() {
+  for (const auto& [id, generation] : live) generation->cancelled = true;
+  cancel_requested = true;
+}
+
+Engine::Stats Engine::Impl::ReadStats() const {
+  Stats stats;
+  {
+    std::lock_guard lock(mutex);
+    stats.queued = num_queued;
+    stats.draining = draining;
+  }
+  stats.running = running_now;
+  stats.kv_capacity_tokens = model->backbone().info().kv_capacity_tokens;
+  if (const Result<engram_backbone_stats> backbone = model->backbone().Stats())
+    stats.kv_used_tokens = backbone->kv_used_tokens;
+  return stats;
+}
+
+void Engine::Impl::Run() {
+  pthread_setname_np(pthread_self(), "engine");
+  std::vector<std::unique_ptr<Generation>> cancelled;
+  while (WaitForWork(cancelled)) {
+    LeaveQueue(cancelled.size());
+    for (const std::unique_ptr<Generation>& generation : cancelled) FinishAll(*generation, FinishReason::kCancelled);
+    cancelled.clear();
+    try {
+      Iterate();
+    } catch (const std::exception& e) {
+      // The thread root: only the allocator throws here, so what was running gives its memory back.
+      log::Error("engine of {}: {}", model->name(), e.what());
+      for (const std::unique_ptr<Generation>& generation : running)
+        if (!generation->finished) Fail(*generation, ResourceExhausted(std::string("engine: ") + e.what()));
+    }
+    std::erase_if(running, [](const std::unique_ptr<Generation>& generation) { return generation->finished; });
+    num_running = 0;
+    for (const std::unique_ptr<Generation>& generation : running) num_running += generation->num_sequences();
+    running_now = num_running;
+  }
+}
+
+bool Engine::Impl::WaitForWork(std::vector<std::unique_ptr<Generation>>& cancelled) {
+  std::unique_lock lock(mutex);
+  wake.wait(lock, [this] { return stopping || cancel_requested || num_queued > 0 || !running.empty(); });
+  if (stopping && live.empty()) return false;
+  if (std::exchange(cancel_requested, false)) cancelled = queue.TakeCancelled();
+  return true;
+}
+
+void Engine::Impl::LeaveQueue(size_t count) {
+  std::lock_guard lock(mutex);
+  num_queued -= static_cast<uint32_t>(count);
+}
+
+void Engine::Impl::Iterate() {
+  for (const std::unique_ptr<Generation>& generation : running)
+    if (generation->cancelled && !generation->finished) FinishAll(*generation, FinishReason::kCancelled);
+  Admit();
+  Step();
+}
+
+void Engine::Impl::Admit() {
+  while (true) {
+    if (next == nullptr) {
+      std::lock_guard lock(mutex);
+      next = queue.Pop();
+    }
+    if (next == nullptr) return;
+    if (next->cancelled) {
+      LeaveQueue(1);
+      FinishAll(*next, FinishReason::kCancelled);
+      next = nullptr;
+      continue;
+    }
+    if (num_running + next->num_sequences() > options.max_running) return;
+    if (Status reserved = Reserve(*next); !reserved) {
+      // Who comes first waits for room rather than being overtaken: later, smaller requests could keep it out forever.
+      // With nothing running no room will ever come.
+      const bool may_pass = reserved.error().code == ErrorCode::kResourceExhausted && num_running > 0;
+      if (may_pass) return;
+      LeaveQueue(1);
+      Fail(*next, std::move(reserved).error());
+      next = nullptr;
+      continue;
+    }
+    LeaveQueue(1);
+    next->admitted_at = std::chrono::steady_clock::now();
+    metrics.queue_seconds.Observe(Seconds(next->admitted_at - next->submitted_at));
+    metrics.prompt_tokens.Add(next->request.prompt.size());
+    num_running += next->num_sequences();
+    running.push_back(std::move(next));
+    running_now = num_running;
+  }
+}
+
+Status Engine::Impl::Reserve(Generation& generation) {
+  for (uint32_t i = 0; i < generation.num_sequences(); ++i) {
+    Result<engram_sequence_id> sequence = model->backbone().NewSequence(generation.reserve_tokens());
+    if (sequence) {
+      generation.choices[i].sequence = *sequence;
+      continue;
+    }
+    for (uint32_t j = 0; j < i; ++j)
+      model->backbone().FreeSequence(std::exchange(generation.choices[j].sequence, engram_sequence_id{0}));
+    return std::move(sequence).error();
+  }
+  return {};
+}
+
+void Engine::Impl::Step() {
+  builder.Build(running, batch);
+  if (batch.tokens.empty()) return;
+  const SteadyTime started_at = std::chrono::steady_clock::now();
+  Result<StepOutput> output = RunBackbone();
+  step_ended_at = std::chrono::steady_clock::now();
+  metrics.step_seconds.Observe(Seconds(step_ended_at - started_at));
+  metrics.batch_tokens.Observe(static_cast<double>(batch.tokens.size()));
+  metrics.batch_sequences.Observe(static_cast<double>(batch.slices.size()));
+  if (!output) {
+    log::Error("step of {} with {} tokens of {} sequences failed: {}", model->name(), batch.tokens.size(),
+               batch.slices.size(), output.error().message);
+    for (const SliceOwner& owner : batch.owners)
+      if (!owner.generation->finished) Fail(*owner.generation, output.error());
+    return;
+  }
+  for (const SliceOwner& owner : batch.owners) TakeOutput(owner, *output);
+}
+
+Result<StepOutput> Engine::Impl::RunBackbone() {
+  BatchRows rows(model->memory(), batch);
+  engram_batch step{};
+  step.flags = batch.wants_gates ? uint32_t{ENGRAM_BATCH_GATES} : 0u;
+  step.num_slices = static_cast<uint32_t>(batch.slices.size());
+  step.num_tokens = static_cast<uint32_t>(batch.tokens.size());
+  step.slices = batch.slices.data();
+  step.tokens = batch.tokens.data();
+  step.wants_logits = batch.wants_logits.data();
+  step.rows = rows.get();
+  ENGRAM_TRY(StepOutput output, model->backbone().Step(step));
+  if (output.num_logits != batch.num_logits || (output.logits == nullptr && batch.num_logits > 0))
+    return Internal(
+        fmt::format("the backbone returned {} rows of logits, {} were asked for", output.num_logits, batch.num_logits));
+  if (batch.wants_gates && output.gates == nullptr)
+    return Internal("the backbone returned no gates when asked for them");
+  return output;
+}
+
+void Engine::Impl::TakeOutput(const SliceOwner& owner, const StepOutput& output) {
+  Generation& generation = *owner.generation;
+  // A cancelled one is ended before the next step.
+  if (generation.finished || generation.cancelled) return;
+  if (owner.prefill) return TakePrefill(owner, output);
+  Choice& choice = generation.choices[owner.choice];
+  if (choice.done) return;
+  ++choice.num_processed;
+  std::vector<PositionTrace> traces;
+  if (generation.traces_gates || generation.traces_rows)
+    traces.push_back(TracePosition(layout, generation.traces_gates ? output.gates : nullptr,
+                                   static_cast<uint32_t>(batch.tokens.size()), owner.first_token,
+                                   generation.traces_rows ? choice.row_ids.data() : nullptr));
+  SampleNext(generation, owner.choice, LogitsRow(output, owner.first_logits), std::move(traces));
+}
+
+void Engine::Impl::TakePrefill(const SliceOwner& owner, const StepOutput& output) {
+  Generation& generation = *owner.generation;
+  const GenerationRequest& request = generation.request;
+  const uint32_t begin = generation.num_prefilled;
+  if (generation.traces_gates || generation.traces_rows)
+    for (uint32_t i = 0; i < owner.num_tokens; ++i)
+      generation.prompt_traces.push_back(TracePosition(
+          layout, generation.traces_gates ? output.gates : nullptr, static_cast<uint32_t>(batch.tokens.size()),
+          owner.first_token + i,
+          generation.traces_rows ? generation.prompt_row_ids.data() + size_t{begin + i} * layout.ids_per_token
+                                 : nullptr));
+  if (request.prompt_logprobs) {
+    if (begin == 0) generation.prompt_logprobs.emplace_back();
+    for (uint32_t i = 0; i < owner.num_tokens && begin + i + 1 < request.prompt.size(); ++i) {
+      const std::span<const float> logits = LogitsRow(output, owner.first_logits + i);
+      if (Status finite = CheckLogits(logits); !finite) return Fail(generation, std::move(finite).error());
+      generation.prompt_logprobs.push_back(
+          LogprobOf(logits, request.prompt[begin + i + 1], *request.logprobs, scratch));
+    }
+  }
+  generation.num_prefilled += owner.num_tokens;
+  if (!generation.prefilled()) return;
+  generation.prompt_row_ids = {};
+  if (request.prompt_logprobs || generation.traces_gates || generation.traces_rows) {
+    GenerationEvent event;
+    event.kind = GenerationEvent::Kind::kPrompt;
+    event.prompt_logprobs = std::move(generation.prompt_logprobs);
+    event.prompt_traces = std::move(generation.prompt_traces);
+    Emit(generation, std::move(event));
+    if (generation.cancelled) return;
+  }
+  if (request.max_tokens == 0) return FinishAll(generation, FinishReason::kLength);
+  StartDecoding(generation, LogitsRow(output, owner.first_logits + owner.num_logits - 1));
+}
+
+void Engine::Impl::StartDecoding(Generation& generation, std::span<const float> logits) {
+  // The others only held room so far; on this thread nobody can take it between the two calls.
+  for (uint32_t i = 1; i < generation.choices.size(); ++i) {
+    model->backbone().FreeSequence(std::exchange(generation.choices[i].sequence, engram_sequence_id{0}));
+    Result<engram_sequence_id> fork =
+        model->backbone().ForkSequence(generation.choices[0].sequence, generation.reserve_tokens());
+    if (!fork) return Fail(generation, std::move(fork).error());
+    generation.choices[i].sequence = *fork;
+  }
+  for (uint32_t i = 0; i < generation.choices.size(); ++i) {
+    StartChoice(*model, generation, i);
+    SampleNext(generation, i, logits, {});
+    if (generation.finished || generation.cancelled) return;
+  }
+}
+
+void Engine::Impl::SampleNext(Generation& generation, uint32_t index, std::span<const float> logits,
+                              std::vector<PositionTrace> traces) {
+  const GenerationRequest& request = generation.request;
+  Choice& choice = generation.choices[index];
+  const Result<int32_t> sampled = choice.sampler->Sample(logits, scratch);
+  if (!sampled) return Fail(generation, sampled.error());
+  const int32_t token = *sampled;
+  if (choice.num_generated++ == 0) {
+    metrics.time_to_first_token_seconds.Observe(Seconds(step_ended_at - generation.submitted_at));
+  } else {
+    metrics.time_per_output_token_seconds.Observe(Seconds(step_ended_at - choice.last_token_at));
+  }
+  choice.last_token_at = step_ended_at;
+  ++generation.completion_tokens;
+  metrics.generated_tokens.Add();
+  if (generation.ends_on(token, model->eos_token_ids()))
+    return FinishWithHeldText(generation, index, FinishReason::kStop, token, std::move(traces));
+
+  const bool last = choice.num_generated == request.max_tokens;
+  choice.next_token = token;
+  if (generation.uses_memory && !last) {
+    choice.row_ids.clear();
+    model->memory()->AppendRowIds(*choice.rows, {&token, 1}, choice.row_ids);
+  }
+  GenerationEvent event;
+  event.kind = GenerationEvent::Kind::kToken;
+  event.choice = index;
+  event.token = token;
+  if (request.logprobs) event.logprob = LogprobOf(logits, token, *request.logprobs, scratch);
+  StopStrings::Piece piece = choice.stops->Push(choice.decoder->Push(token));
+  event.text = std::move(piece.text);
+  event.traces = std::move(traces);
+  Emit(generation, std::move(event));
+  if (piece.stopped) return FinishChoice(generation, index, FinishReason::kStop, std::nullopt, {}, {});
+  if (last) FinishWithHeldText(generation, index, FinishReason::kLength, std::nullopt, {});
+}
+
+void Engine::Impl::Emit(Generation& generation, GenerationEvent event) {
+  if (generation.listener->OnEvent(std::move(event))) return;
+  generation.cancelled = true;
+}
+
+void Engine::Impl::FinishWithHeldText(Generation& generation, uint32_t index, FinishReason reason,
+                                      std::optional<int32_t> stop_token, std::vector<PositionTrace> traces) {
+  Choice& choice = generation.choices[index];
+  std::string text;
+  if (choice.decoder) {
+    StopStrings::Piece piece = choice.stops->Push(choice.decoder->Finish());
+    text = std::move(piece.text);
+    if (!piece.stopped) text += choice.stops->Finish();
+    if (piece.stopped && reason == FinishReason::kLength) reason = FinishReason::kStop;
+  }
+  FinishChoice(generation, index, reason, stop_token, std::move(text), std::move(traces));
+}
+
+void Engine::Impl::FinishChoice(Generation& generation, uint32_t index, FinishReason reason,
+                                std::optional<int32_t> stop_token, std::string text,
+                                std::vector<PositionTrace> traces) {
+  Choice& choice = generation.choices[index];
+  if (choice.sequence != 0) model->backbone().FreeSequence(std::exchange(choice.sequence, engram_sequence_id{0}));
+  choice.done = true;
+  choice.reason = reason;
+  GenerationEvent event;
+  event.kind = GenerationEvent::Kind::kChoiceDone;
+  event.choice = index;
+  event.text = std::move(text);
+  event.traces = std::move(traces);
+  event.finish_reason = reason;
+  event.stop_token = stop_token;
+  Emit(generation, std::move(event));
+  if (std::all_of(generation.choices.begin(), generation.choices.end(), [](const Choice& c) { return c.done; }))
+    FinishGeneration(generation);
+}
+
+void Engine::Impl::FinishAll(Generation& generation, FinishReason reason) {
+  for (uint32_t i = 0; i < generation.choices.size(); ++i)
+    if (!generation.choices[i].done) FinishWithHeldText(generation, i, reason, std::nullopt, {});
+}
+
+void Engine::Impl::Fail(Generation& generation, Error error) {
+  generation.error = std::move(error);
+  FinishAll(generation, FinishReason::kError);
+}
+
+void Engine::Impl::FinishGeneration(Generation& generation) {
+  // One reason per request: the worst of its choices.
+  FinishReason reason = generation.choices[0].reason;
+  for (const Choice& choice : generation.choices) reason = std::max(reason, choice.reason);
+  metrics.requests[static_cast<size_t>(reason)]->Add();
+  metrics.request_seconds.Observe(Seconds(std::chrono::steady_clock::now() - generation.submitted_at));
+  log::Debug("generation {} of {} done: {}, {} prompt and {} generated tokens", generation.request.request_id,
+             model->name(), FinishReasonName(reason), generation.request.prompt.size(), generation.completion_tokens);
+  GenerationEvent event;
+  event.kind = GenerationEvent::Kind::kDone;
+  event.finish_reason = reason;
+  event.usage = {static_cast<uint32_t>(generation.request.prompt.size()), generation.completion_tokens, 0};
+  event.error = std::move(generation.error);
+  Emit(generation, std::move(event));
+  generation.finished = true;
+  std::lock_guard lock(mutex);
+  live.erase(generation.id);
+  if (live.empty()) idle.notify_all();
+}
+
+Engine::Engine(std::unique_ptr<Model> model, EngineOptions options, MetricRegistry& metrics)
+    : impl_(std::make_shared<Impl>(std::move(model), options, metrics)) {
+  impl_->thread = std::thread([impl = impl_] { impl->Run(); });
+}
+
+Engine::~Engine() {
+  {
+    std::lock_guard lock(impl_->mutex);
+    impl_->draining = impl_->stopping = true;
+    impl_->CancelAllLocked();
+  }
+  impl_->wake.notify_one();
+  if (impl_->thread.get_id() == std::this_thread::get_id()) {
+    impl_->thread.detach();
+  } else {
+    impl_->thread.join();
+  }
+}
+
+const Model& Engine::model() const {
+  return *impl_->model;
+}
+
+Result<GenerationId> Engine::Submit(GenerationRequest request, std::shared_ptr<GenerationListener> listener) {
+  return impl_->Submit(std::move(request), std::move(listener));
+}
+
+void Engine::Cancel(GenerationId id) {
+  impl_->Cancel(id);
+}
+
+void Engine::Drain(std::chrono::steady_clock::time_point deadline) {
+  std::unique_lock lock(impl_->mutex);
+  impl_->draining = true;
+  if (impl_->idle.wait_until(lock, deadline, [this] { return impl_->live.empty(); })) return;
+  impl_->CancelAllLocked();
+  impl_->wake.notify_one();
+  impl_->idle.wait(lock, [this] { return impl_->live.empty(); });
+}
+
+Engine::Stats Engine::stats() const {
+  return impl_->ReadStats();
+}
+
+}  // namespace engram
