@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// HttpClient: blocking HTTP/1.1 calls to one engramd, one connection per call. One thread at a time.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+
+namespace engram {
+
+struct HttpAnswer {
+  unsigned status = 0;
+  std::string body;
+};
+
+class HttpClient {
+ public:
+  // `url`: http://HOST[:PORT][/PREFIX]; `key`: empty or the API key. kInvalidArgument for any other URL.
+  static Result<HttpClient> Create(const std::string& url, std::string key);
+
+  // GET without a body, else POST. Any status is an answer; kUnavailable when there is none.
+  Result<HttpAnswer> Call(const std::string& target, const std::string& body = {}) const;
+
+  // POSTs and hands on the data of each server-sent event until "[DONE]" or the end of the body. `on_event` returns
+  // false to stop. An answer that is no event stream becomes an error with the server's message. kCancelled when a
+  // signal handler ran while waiting.
+  Status Stream(const std::string& target, const std::string& body,
+                const std::function<bool(std::string_view)>& on_event) const;
+
+  // The message of an error answer: OpenAI's shape, or the start of the body.
+  static std::string ErrorText(const HttpAnswer& answer);
+
+ private:
+  HttpClient() = default;
+  std::string host_;
+  std::string port_;
+  std::string prefix_;
+  std::string key_;
+};
+
+}  // namespace engram

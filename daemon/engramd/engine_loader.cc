@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engramd/engine_loader.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include "engramd/locations.h"
+#include "plugin/plugin_library.h"
+
+namespace engram {
+
+Result<std::shared_ptr<Engine>> LoadEngine(const Settings& settings, MetricRegistry& metrics) {
+  const auto directories =
+      settings.plugin_directories.empty() ? DefaultPluginDirectories() : settings.plugin_directories;
+  const auto load_plugin = [&](const std::string& name,
+                               engram_plugin_kind kind) -> Result<std::shared_ptr<const PluginLibrary>> {
+    ENGRAM_TRY(const std::filesystem::path path, FindPlugin(name, directories));
+    return PluginLibrary::Load(path, kind);
+  };
+
+  ModelOptions options;
+  options.name = settings.model.name;
+  options.directory = settings.model.path;
+  if (options.directory.empty()) {
+    ENGRAM_TRY(options.directory, BundledModel());
+  }
+  ENGRAM_TRY(options.backbone, load_plugin(settings.backbone.plugin, ENGRAM_PLUGIN_BACKBONE));
+  options.backbone_options = settings.backbone.options;
+  for (const TierSettings& tier : settings.tiers) {
+    auto library = load_plugin(tier.plugin, ENGRAM_PLUGIN_TIER);
+    if (!library) return std::move(library).error().At("tier " + tier.name);
+    options.tiers.push_back({tier.name, std::move(*library), tier.options});
+  }
+  ENGRAM_TRY(auto model, Model::Load(std::move(options)));
+
+  EngineOptions engine_options;
+  engine_options.max_queued = settings.serving.max_queued;
+  engine_options.max_running = settings.serving.max_running;
+  engine_options.max_batch_tokens = settings.serving.max_batch_tokens;
+  engine_options.prefill_chunk = settings.serving.prefill_chunk;
+  engine_options.max_choices = settings.serving.max_choices;
+  return std::make_shared<Engine>(std::move(model), engine_options, metrics);
+}
+
+std::string DescribeEngine(const Engine& engine) {
+  const Model& model = engine.model();
+  const BackboneInfo& info = model.backbone().info();
+  std::string text =
+      fmt::format("model {} ({}), backbone {} on {}, weights {} {:.1f} MB, KV cache {} tokens", model.name(),
+                  model.directory().string(), model.backbone().library().descriptor().name, info.device,
+                  info.weight_type, static_cast<double>(info.weight_bytes) / 1e6, info.kv_capacity_tokens);
+  if (!model.memory()) return text + ", no Engram memory";
+  text += ", Engram layers";
+  for (const LayerRowStats& layer : model.memory()->layer_stats())
+    text += fmt::format(" {} ({} rows)", layer.layer, layer.num_rows);
+  text += ", tiers";
+  std::string last;
+  for (const TierTableStats& tier : model.memory()->tier_stats()) {
+    if (tier.tier != last) text += fmt::format(" {} ({})", tier.tier, tier.medium);
+    last = tier.tier;
+  }
+  return text;
+}
+
+}  // namespace engram
