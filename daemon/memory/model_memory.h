@@ -17,6 +17,8 @@
 #include <vector>
 
 #include "core/result.h"
+#include "memory/row_gather.h"
+#include "memory/tier_chain.h"
 #include "ngram/compressed_map.h"
 #include "ngram/geometry.h"
 #include "ngram/row_addresser.h"
@@ -25,13 +27,6 @@
 
 namespace engram {
 
-// One tier of the chain, first the nearest.
-struct TierSpec {
-  std::string name;  // unique in the chain; for metrics and messages
-  std::shared_ptr<const PluginLibrary> library;
-  PluginOptions options;
-};
-
 struct ModelMemoryOptions {
   std::string model_name;
   std::filesystem::path model_dir;  // safetensors with model.layers.L.engram.embed.*
@@ -39,36 +34,10 @@ struct ModelMemoryOptions {
   std::vector<TierSpec> tiers;
 };
 
-// The rows one run of consecutive tokens of a batch needs.
-struct BatchRowIds {
-  uint32_t first_token = 0;  // index in the batch
-  uint32_t num_tokens = 0;
-  const uint64_t* ids = nullptr;  // [num_tokens][num_layers][num_columns]; valid until EndBatch()
-};
-
-struct LayerRowStats {
-  uint32_t layer = 0;     // model layer number
-  uint64_t num_rows = 0;  // of the table
-  uint32_t row_bytes = 0;
-  uint64_t batches = 0;
-  uint64_t rows_requested = 0;  // before deduplication
-  uint64_t rows_read = 0;       // after
-  uint64_t stall_ns = 0;        // engine thread's time in AwaitRows()
-  uint64_t gather_ns = 0;       // from BeginBatch() until the layer's rows were there
-};
-
-struct TierTableStats {
-  std::string tier;
-  std::string medium;
-  uint32_t layer = 0;
-  uint64_t capacity_bytes = 0;
-  engram_tier_stats counters{};
-};
-
 class ModelMemory final : public RowProvider {
  public:
   // Checks every table against the geometry (rows, row bytes: kInvalidArgument with both numbers), opens the tiers and
-  // attaches the tables. Blocks while tables load.
+  // attaches the tables. Blocks while tables load. The last tier must be a store, and the only one.
   static Result<std::unique_ptr<ModelMemory>> Open(ModelMemoryOptions options, CompressedMap map);
   ~ModelMemory() override;
 
@@ -81,8 +50,8 @@ class ModelMemory final : public RowProvider {
   // Row ids of the tokens that follow what `addresser` has seen: appends uint64 [tokens][num_layers][num_columns].
   void AppendRowIds(RowAddresser& addresser, std::span<const int32_t> tokens, std::vector<uint64_t>& ids) const;
 
-  // Starts gathering; tokens of the batch not covered by `runs` have memory off. The handle goes into
-  // engram_batch.rows.
+  // Starts gathering; tokens of the batch not covered by `runs` have memory off: their rows are unspecified bytes. Runs
+  // must not overlap. The handle goes into engram_batch.rows. Never fails: what goes wrong is AwaitRows()'s error.
   engram_batch_rows* BeginBatch(uint32_t num_tokens, std::span<const BatchRowIds> runs);
   // `layer` indexes geometry().layers sorted ascending by layer number, as engram_backbone_info.engram_layers is.
   Result<engram_row_view> AwaitRows(engram_batch_rows* rows, uint32_t layer) override;

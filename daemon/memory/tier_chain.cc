@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "memory/tier_chain.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <set>
+
+#include "core/log.h"
+
+namespace engram {
+
+Result<std::vector<OpenTier>> OpenTiers(const std::vector<TierSpec>& specs) {
+  if (specs.empty()) return InvalidArgument("the tier chain is empty: it needs at least a store", "tiers");
+  std::set<std::string> names;
+  for (const TierSpec& spec : specs)
+    if (!names.insert(spec.name).second) return InvalidArgument("two tiers are named \"" + spec.name + "\"", "tiers");
+  std::vector<OpenTier> tiers;
+  for (const TierSpec& spec : specs) {
+    auto tier = Tier::Open(spec.library, spec.options);
+    if (!tier) return std::move(tier).error().At("tier \"" + spec.name + "\"");
+    const bool store = ((*tier)->info().flags & ENGRAM_TIER_STORE) != 0;
+    const bool last = &spec == &specs.back();
+    if (last && !store)
+      return InvalidArgument(
+          "the last tier, \"" + spec.name + "\", is a cache: it must be a store, which has every row", "tiers");
+    if (!last && store)
+      return InvalidArgument("tier \"" + spec.name + "\" is a store, but not the last: tiers behind it, such as \"" +
+                                 specs.back().name + "\", would never be read",
+                             "tiers");
+    tiers.push_back({spec.name, *std::move(tier)});
+  }
+  return tiers;
+}
+
+Result<std::unique_ptr<TableChain>> TableChain::Attach(const std::vector<OpenTier>& tiers,
+                                                       const engram_table_desc& desc) {
+  std::unique_ptr<TableChain> chain(new TableChain());
+  chain->layer_ = desc.layer;
+  chain->num_rows_ = desc.num_rows;
+  chain->row_bytes_ = desc.row_bytes;
+  for (const OpenTier& tier : tiers) {
+    auto table = TierTable::Attach(tier.tier, desc);
+    if (!table) return std::move(table).error().At("tier \"" + tier.name + "\", layer " + std::to_string(desc.layer));
+    constexpr uint32_t kFills = ENGRAM_TIER_CACHE | ENGRAM_TIER_WRITABLE;
+    chain->levels_.push_back({tier.name, *std::move(table), (tier.tier->info().flags & kFills) == kFills});
+  }
+  return chain;
+}
+
+bool TableChain::may_block() const {
+  return std::any_of(levels_.begin(), levels_.end(), [](const Level& level) {
+    return (level.table->tier().info().flags & ENGRAM_TIER_MAY_BLOCK) != 0;
+  });
+}
+
+Error TableChain::Failed(const Level& level, Error error) const {
+  return std::move(error).At("tier \"" + level.name + "\", layer " + std::to_string(layer_));
+}
+
+Status TableChain::Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, ChainScratch& scratch) {
+  scratch.found.resize(std::max<size_t>(scratch.found.size(), num_ids));
+  // What is still looked for: at first all ids, at their own places.
+  const uint64_t* pending = ids;
+  uint32_t num_pending = num_ids;
+  for (size_t i = 0; i < levels_.size() && num_pending > 0; ++i) {
+    const Level& level = levels_[i];
+    const bool direct = num_pending == num_ids;
+    if (!direct) scratch.rows.resize(std::max(scratch.rows.size(), size_t{num_pending} * row_bytes_));
+    uint8_t* out = direct ? dst : scratch.rows.data();
+    uint8_t* found = scratch.found.data();
+    std::memset(found, 0, num_pending);
+    if (auto read = level.table->Read(pending, num_pending, out, row_bytes_, found); !read)
+      return Failed(level, std::move(read).error());
+    const void* first_miss = std::memchr(found, 0, num_pending);
+    if (first_miss != nullptr && i + 1 == levels_.size()) {
+      const uint64_t id = pending[static_cast<const uint8_t*>(first_miss) - found];
+      return Failed(level,
+                    Internal("the store did not find row " + std::to_string(id) + " of " + std::to_string(num_rows_)));
+    }
+    if (!direct) {
+      for (uint32_t k = 0; k < num_pending; ++k)
+        if (found[k] != 0)
+          std::memcpy(dst + size_t{scratch.pending_places[k]} * row_bytes_, out + size_t{k} * row_bytes_, row_bytes_);
+    }
+    if (first_miss == nullptr) {
+      Fill(i, pending, num_pending, out);
+      return {};
+    }
+    if (i > 0) {  // a middle tier found some: those go up, on their own
+      scratch.fill_ids.clear();
+      scratch.fill_rows.clear();
+      for (uint32_t k = 0; k < num_pending; ++k) {
+        if (found[k] == 0) continue;
+        scratch.fill_ids.push_back(pending[k]);
+        const uint8_t* row = out + size_t{k} * row_bytes_;
+        scratch.fill_rows.insert(scratch.fill_rows.end(), row, row + row_bytes_);
+      }
+      Fill(i, scratch.fill_ids.data(), static_cast<uint32_t>(scratch.fill_ids.size()), scratch.fill_rows.data());
+    }
+    scratch.pending_ids.resize(std::max<size_t>(scratch.pending_ids.size(), num_ids));
+    scratch.pending_places.resize(std::max<size_t>(scratch.pending_places.size(), num_ids));
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < num_pending; ++k) {
+      if (found[k] != 0) continue;
+      scratch.pending_ids[kept] = pending[k];
+      scratch.pending_places[kept] = direct ? k : scratch.pending_places[k];
+      ++kept;
+    }
+    pending = scratch.pending_ids.data();
+    num_pending = kept;
+  }
+  return {};
+}
+
+void TableChain::Fill(size_t num_levels, const uint64_t* ids, uint32_t num_ids, const uint8_t* rows) {
+  if (num_ids == 0) return;
+  for (size_t i = 0; i < num_levels; ++i) {
+    const Level& level = levels_[i];
+    if (!level.fills) continue;
+    auto written = level.table->Write(ids, num_ids, rows, row_bytes_);
+    // The rows are right whether or not a cache took them, so the batch goes on.
+    if (!written && fill_errors_.fetch_add(1, std::memory_order_relaxed) == 0)
+      log::Warning("{}; later failures to fill a cache are only counted",
+                   Failed(level, std::move(written).error()).message);
+  }
+}
+
+std::vector<TierTableStats> TableChain::stats() const {
+  std::vector<TierTableStats> result;
+  for (const Level& level : levels_) {
+    const TierInfo& info = level.table->tier().info();
+    TierTableStats stats{level.name, info.medium, layer_, info.capacity_bytes, {}};
+    if (auto counters = level.table->Stats())
+      stats.counters = *counters;
+    else
+      log::Warning("{}", Failed(level, std::move(counters).error()).message);
+    result.push_back(std::move(stats));
+  }
+  return result;
+}
+
+}  // namespace engram

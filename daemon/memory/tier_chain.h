@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tier chain: places a table's rows live, caches first, one complete store last.
+#pragma once
+
+#include <engram/tier.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "plugin/tier.h"
+
+namespace engram {
+
+// One tier of the chain, first the nearest.
+struct TierSpec {
+  std::string name;  // unique in the chain; for metrics and messages
+  std::shared_ptr<const PluginLibrary> library;
+  PluginOptions options;
+};
+
+struct TierTableStats {
+  std::string tier;
+  std::string medium;
+  uint32_t layer = 0;
+  uint64_t capacity_bytes = 0;  // 0: as large as its tables
+  engram_tier_stats counters{};
+};
+
+struct OpenTier {
+  std::string name;
+  std::shared_ptr<Tier> tier;
+};
+
+// Opens the chain's tiers. kInvalidArgument for no tier, a name twice, a last tier that is no store, or a store before
+// the last (what lies behind it would never be read). Blocks.
+Result<std::vector<OpenTier>> OpenTiers(const std::vector<TierSpec>& specs);
+
+// Work space of one reading thread; grows to the largest read.
+struct ChainScratch {
+  std::vector<uint8_t> found;
+  std::vector<uint64_t> pending_ids;
+  std::vector<uint32_t> pending_places;
+  std::vector<uint8_t> rows;
+  std::vector<uint64_t> fill_ids;
+  std::vector<uint8_t> fill_rows;
+};
+
+// One layer's table, attached to every tier of a chain. Read() from any threads at once, each with its own scratch.
+class TableChain {
+ public:
+  // Attaches the table to all tiers; `desc.source` must stay valid. Blocks while a store fills.
+  static Result<std::unique_ptr<TableChain>> Attach(const std::vector<OpenTier>& tiers, const engram_table_desc& desc);
+
+  uint32_t layer() const { return layer_; }
+  uint64_t num_rows() const { return num_rows_; }
+  uint32_t row_bytes() const { return row_bytes_; }
+  bool may_block() const;  // some tier may wait for a device or peer
+
+  // Copies row ids[i] to dst + i * row_bytes. Each id is below num_rows(); distinct ids are cheapest. Tiers are asked
+  // in turn, each for what those before it missed; rows found further down are offered to the writable caches above,
+  // whose refusal is counted in fill_errors() and logged once, and is no error here. Errors name the tier and the
+  // layer.
+  Status Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, ChainScratch& scratch);
+
+  uint64_t fill_errors() const { return fill_errors_.load(std::memory_order_relaxed); }
+  std::vector<TierTableStats> stats() const;
+
+ private:
+  struct Level {
+    std::string name;
+    std::unique_ptr<TierTable> table;
+    bool fills = false;  // a writable cache
+  };
+  TableChain() = default;
+  Error Failed(const Level& level, Error error) const;
+  void Fill(size_t num_levels, const uint64_t* ids, uint32_t num_ids, const uint8_t* rows);
+
+  std::vector<Level> levels_;
+  uint32_t layer_ = 0;
+  uint64_t num_rows_ = 0;
+  uint32_t row_bytes_ = 0;
+  std::atomic<uint64_t> fill_errors_{0};
+};
+
+}  // namespace engram
