@@ -71,6 +71,7 @@ struct FamilyText {
   std::string type;
   std::string help;
   std::string samples;
+  std::map<std::string, double> collected;  // by label text
 };
 
 class TextSink final : public MetricSink {
@@ -82,9 +83,9 @@ class TextSink final : public MetricSink {
     if (it == families_.end())
       it = families_
                .emplace(std::string(name),
-                        FamilyText{type == MetricType::kCounter ? "counter" : "gauge", std::string(help), {}})
+                        FamilyText{type == MetricType::kCounter ? "counter" : "gauge", std::string(help), {}, {}})
                .first;
-    AppendSample(it->second.samples, name, "", LabelText(labels), value);
+    it->second.collected[LabelText(labels)] += value;
   }
 
  private:
@@ -207,7 +208,8 @@ std::string MetricRegistry::Text() const {
     if (collector->collect) collector->collect(sink);
   }
   std::string out;
-  for (const auto& [name, family] : families) {
+  for (auto& [name, family] : families) {
+    for (const auto& [labels, value] : family.collected) AppendSample(family.samples, name, "", labels, value);
     out += "# HELP " + name + " ";
     AppendEscaped(out, family.help, false);
     out += "\n# TYPE " + name + " " + family.type + "\n" + family.samples;

@@ -67,7 +67,8 @@ enum class MetricType { kCounter, kGauge };
 class MetricSink {
  public:
   virtual ~MetricSink() = default;
-  // All values of one metric name must come in a row, with the same type and help.
+  // All values of one metric name must have the same type and help. Values of the same name and labels are added up,
+  // within and over collectors: while a model is swapped, two engines report under one name.
   virtual void Value(std::string_view name, MetricType type, std::string_view help, const MetricLabels& labels,
                      double value) = 0;
 };

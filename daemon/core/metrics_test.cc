@@ -50,5 +50,18 @@ TEST(Metrics, CollectorsEndWithTheirHandle) {
   EXPECT_THAT(registry.Text(), Not(HasSubstr("live")));
 }
 
+TEST(Metrics, CollectorsOfTheSameSeriesAddUp) {
+  MetricRegistry registry;
+  const auto collect = [](double value) {
+    return [value](MetricSink& sink) {
+      sink.Value("n_total", MetricType::kCounter, "N.", {{"k", "1"}}, value);
+      sink.Value("n_total", MetricType::kCounter, "N.", {{"k", "2"}}, 10 * value);
+    };
+  };
+  const auto first = registry.AddCollector(collect(1));
+  const auto second = registry.AddCollector(collect(2));
+  EXPECT_EQ(registry.Text(), "# HELP n_total N.\n# TYPE n_total counter\nn_total{k=\"1\"} 3\nn_total{k=\"2\"} 30\n");
+}
+
 }  // namespace
 }  // namespace engram
