@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/server.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <condition_variable>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "core/log.h"
+#include "http/endpoints.h"
+#include "http/http_metrics.h"
+#include "http/router.h"
+#include "http/session.h"
+
+namespace engram {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr int kListenBacklog = 1024;
+// Without file descriptors or memory accept() fails at once again and again: wait, connections end meanwhile.
+constexpr std::chrono::milliseconds kAcceptBackOff{100};
+// Connections over max_connections that are being told so; beyond these the connection is just closed.
+constexpr size_t kMaxRefusing = 64;
+// What closing all connections may take after Stop()'s deadline.
+constexpr std::chrono::seconds kCloseTime{5};
+constexpr int kWorkThreads = 2;
+
+}  // namespace
+
+struct HttpServer::Impl {
+  Impl(HttpOptions opts, const EngineDirectory& engines, MetricRegistry& registry, Authenticator authenticator)
+      : options(std::move(opts)),
+        metrics(registry, options.server_version),
+        router(std::move(authenticator)),
+        acceptor(asio::make_strand(io)),
+        back_off(acceptor.get_executor()) {
+    AddEndpoints(router, {options, engines, registry, draining});
+  }
+  Status Listen();
+  void RunThreads();
+  void Accept();
+  void Admit(tcp::socket socket);
+  void Forget(uint64_t id);
+  template <typename Function>
+  void ForEachSession(Function function);
+  bool WaitForSessions(std::chrono::steady_clock::time_point deadline);
+  void CloseAcceptor();
+  void Shutdown();
+
+  const HttpOptions options;
+  std::atomic<bool> draining{false};
+  HttpMetrics metrics;
+  Router router;
+  asio::io_context work;
+  asio::io_context io;
+  asio::executor_work_guard<asio::io_context::executor_type> keep_work{work.get_executor()};
+  asio::executor_work_guard<asio::io_context::executor_type> keep_io{io.get_executor()};
+  tcp::acceptor acceptor;       // its strand
+  asio::steady_timer back_off;  // its strand
+  uint16_t port = 0;
+  std::vector<std::thread> threads;
+
+  std::mutex mutex;
+  std::condition_variable session_closed;
+  std::map<uint64_t, std::weak_ptr<Session>> sessions;  // guarded by mutex
+  uint64_t next_session = 1;                            // guarded by mutex
+  size_t num_refusing = 0;                              // guarded by mutex
+  bool stopped = false;                                 // owner thread
+};
+
+Status HttpServer::Impl::Listen() {
+  const std::string where = options.address + ":" + std::to_string(options.port);
+  error_code ec;
+  const auto address = asio::ip::make_address(options.address, ec);
+  if (ec) return InvalidArgument("listen address " + where + " is not an IP address", "listen");
+  const tcp::endpoint endpoint(address, options.port);
+  acceptor.open(endpoint.protocol(), ec);
+  if (!ec) acceptor.set_option(tcp::acceptor::reuse_address(true), ec);
+  if (!ec) acceptor.bind(endpoint, ec);
+  if (!ec) acceptor.listen(kListenBacklog, ec);
+  if (ec) return IoError("cannot listen on " + where + ": " + ec.message());
+  port = acceptor.local_endpoint(ec).port();
+  if (ec) return IoError("cannot listen on " + where + ": " + ec.message());
+  return {};
+}
+
+void HttpServer::Impl::RunThreads() {
+  auto run = [](asio::io_context& context, std::string name) {
+    pthread_setname_np(pthread_self(), name.c_str());
+    for (;;) {
+      try {
+        context.run();
+        return;
+      } catch (const std::exception& exception) {
+        log::Error("{}: {}", name, exception.what());
+      }
+    }
+  };
+  for (uint32_t i = 0; i < std::max(1u, options.num_threads); ++i) {
+    threads.emplace_back(run, std::ref(io), "http-" + std::to_string(i));
+  }
+  for (int i = 0; i < kWorkThreads; ++i) threads.emplace_back(run, std::ref(work), "http-work-" + std::to_string(i));
+}
+
+void HttpServer::Impl::Accept() {
+  acceptor.async_accept(asio::make_strand(io), [this](error_code ec, tcp::socket socket) {
+    if (!acceptor.is_open()) return;
+    if (ec) {
+      log::Warning("accept: {}; trying again in {} ms", ec.message(), kAcceptBackOff.count());
+      back_off.expires_after(kAcceptBackOff);
+      back_off.async_wait([this](error_code wait_ec) {
+        if (!wait_ec && acceptor.is_open()) Accept();
+      });
+      return;
+    }
+    Admit(std::move(socket));
+    Accept();
+  });
+}
+
+void HttpServer::Impl::Admit(tcp::socket socket) {
+  const SessionEnvironment environment{options, router, metrics, work, draining};
+  std::shared_ptr<Session> session = NewSession(std::move(socket), environment);
+  uint64_t id = 0;
+  bool refuse = false;
+  {
+    std::lock_guard lock(mutex);
+    const size_t num_serving = sessions.size() - num_refusing;
+    refuse = num_serving >= options.max_connections;
+    if (refuse && num_refusing >= kMaxRefusing) {
+      metrics.refused_connections().Add();
+      return;
+    }
+    id = next_session++;
+    num_refusing += refuse;
+    sessions.emplace(id, session);
+  }
+  if (refuse) {
+    metrics.refused_connections().Add();
+    session->Refuse([this, id] {
+      {
+        std::lock_guard lock(mutex);
+        --num_refusing;
+      }
+      Forget(id);
+    });
+    return;
+  }
+  metrics.connections().Add(1);
+  session->Start([this, id] {
+    metrics.connections().Add(-1);
+    Forget(id);
+  });
+}
+
+void HttpServer::Impl::Forget(uint64_t id) {
+  std::lock_guard lock(mutex);
+  sessions.erase(id);
+  session_closed.notify_all();
+}
+
+template <typename Function>
+void HttpServer::Impl::ForEachSession(Function function) {
+  std::vector<std::shared_ptr<Session>> live;
+  {
+    std::lock_guard lock(mutex);
+    for (const auto& [id, weak] : sessions)
+      if (auto session = weak.lock()) live.push_back(std::move(session));
+  }
+  for (const auto& session : live) function(*session);
+}
+
+bool HttpServer::Impl::WaitForSessions(std::chrono::steady_clock::time_point deadline) {
+  std::unique_lock lock(mutex);
+  return session_closed.wait_until(lock, deadline, [this] { return sessions.empty(); });
+}
+
+void HttpServer::Impl::CloseAcceptor() {
+  asio::post(acceptor.get_executor(), [this] {
+    error_code ignored;  // a listening socket has nothing to lose
+    acceptor.close(ignored);
+    back_off.cancel();
+  });
+}
+
+void HttpServer::Impl::Shutdown() {
+  if (stopped) return;
+  stopped = true;
+  draining = true;
+  CloseAcceptor();
+  const auto deadline = std::chrono::steady_clock::now() + kCloseTime;
+  // A connection accepted just before the acceptor closed may register after a first round.
+  do {
+    ForEachSession([](Session& session) { session.Close(); });
+  } while (!WaitForSessions(std::min(deadline, std::chrono::steady_clock::now() + std::chrono::milliseconds(100))) &&
+           std::chrono::steady_clock::now() < deadline);
+  keep_io.reset();
+  keep_work.reset();
+  io.stop();
+  work.stop();
+  for (std::thread& thread : threads) thread.join();
+}
+
+Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpOptions options, const EngineDirectory& engines,
+                                                      MetricRegistry& metrics) {
+  ENGRAM_TRY(auto authenticator, Authenticator::Create(options.keys));
+  auto impl = std::make_unique<Impl>(std::move(options), engines, metrics, std::move(authenticator));
+  ENGRAM_CHECK_OK(impl->Listen());
+  impl->RunThreads();
+  asio::post(impl->acceptor.get_executor(), [server = impl.get()] { server->Accept(); });
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HttpServer::~HttpServer() {
+  impl_->Shutdown();
+}
+
+uint16_t HttpServer::port() const {
+  return impl_->port;
+}
+
+void HttpServer::BeginDrain() {
+  impl_->draining = true;
+  impl_->CloseAcceptor();
+  impl_->ForEachSession([](Session& session) { session.Drain(); });
+}
+
+void HttpServer::Stop(std::chrono::steady_clock::time_point deadline) {
+  BeginDrain();
+  if (!impl_->WaitForSessions(deadline)) log::Warning("closing connections that are still busy at the deadline");
+  impl_->Shutdown();
+}
+
+}  // namespace engram
