@@ -77,7 +77,7 @@ engram_status Read(engram_tier_table* table, const uint64_t* ids, uint32_t num_i
     const uint64_t read = ++control.reads;
     control.asked.insert(control.asked.end(), ids, ids + num_ids);
     control.changed.notify_all();
-    control.changed.wait(lock, [&] { return !control.hold_reads; });
+    control.changed.wait(lock, [&] { return !control.hold_reads || read < control.hold_from; });
     if (read == control.fail_at_read) throw PluginError(ENGRAM_DATA_LOSS, "fault on demand");
     for (uint32_t i = 0; i < num_ids; ++i) {
       uint8_t* row = dst + i * dst_stride;

@@ -17,7 +17,8 @@ struct TestTierControl {
 
   std::mutex mutex;
   std::condition_variable changed;
-  bool hold_reads = false;      // guarded by mutex: reads wait until it is false
+  bool hold_reads = false;      // guarded by mutex: reads from number hold_from on wait until it is false
+  uint64_t hold_from = 0;       // guarded by mutex
   uint64_t reads = 0;           // guarded by mutex: calls that began
   uint64_t writes = 0;          // guarded by mutex
   uint32_t attached = 0;        // guarded by mutex: tables attached now

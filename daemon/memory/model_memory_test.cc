@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tables of the reference models, through the real DRAM tier.
+#include "memory/model_memory.h"
+
+#include <engram/safetensors.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <boost/json/parse.hpp>
+#include <boost/json/value_to.hpp>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "core/file.h"
+
+namespace engram {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using ::testing::HasSubstr;
+
+const fs::path kVectors = fs::path(ENGRAM_TEST_SOURCE_DIR) / "tests" / "vectors";
+
+json::value ReadJson(const fs::path& path) {
+  const auto text = ReadFile(path, uint64_t{64} << 20);
+  EXPECT_TRUE(text) << text.error().message;
+  return text ? json::parse(*text) : json::value();
+}
+
+const CompressedMap& Map() {
+  static const CompressedMap map = [] {
+    const auto tokenizer = Tokenizer::Load(kVectors / "tokenizer.json");
+    EXPECT_TRUE(tokenizer) << tokenizer.error().message;
+    auto built = CompressedMap::Build(**tokenizer, 4096);
+    EXPECT_TRUE(built) << built.error().message;
+    return *std::move(built);
+  }();
+  return map;
+}
+
+// Options for `model_dir`, whose config's engram object is `engram`.
+ModelMemoryOptions OptionsFor(const fs::path& model_dir, const json::value& engram) {
+  ModelMemoryOptions options;
+  options.model_name = "test";
+  options.model_dir = model_dir;
+  auto config = EngramConfig::FromJson(engram);
+  EXPECT_TRUE(config) << config.error().message;
+  options.config = *std::move(config);
+  auto dram = PluginLibrary::Load(std::string(ENGRAM_TEST_PLUGIN_DIR) + "/tier_dram.so", ENGRAM_PLUGIN_TIER);
+  EXPECT_TRUE(dram) << dram.error().message;
+  options.tiers = {{"dram", *dram, {}}};
+  return options;
+}
+
+// One row straight from the files, laid out as engram/host.h says.
+std::vector<uint8_t> StoredRow(const sdk::SafetensorsModel& model, uint32_t layer, uint64_t row) {
+  const std::string prefix = "model.layers." + std::to_string(layer) + ".engram.embed.";
+  std::vector<uint8_t> bytes;
+  for (const char* part : {"weight", "scale"}) {
+    const sdk::TensorInfo* tensor = model.Find(prefix + part);
+    if (tensor == nullptr) continue;
+    const uint64_t size = tensor->num_bytes / tensor->shape[0];
+    bytes.resize(bytes.size() + size);
+    model.Read(prefix + part, row * size, size, bytes.data() + bytes.size() - size);
+  }
+  return bytes;
+}
+
+// Gathers the rows of `tokens` in two runs, with one token without memory between, and compares each with the files.
+void ExpectStoredRows(ModelMemory& memory, const fs::path& model_dir, const std::vector<int32_t>& tokens) {
+  const sdk::SafetensorsModel model(model_dir.string());
+  RowAddresser addresser(memory.geometry());
+  std::vector<uint64_t> ids;
+  const size_t half = tokens.size() / 2;
+  memory.AppendRowIds(addresser, std::span(tokens).first(half), ids);
+  memory.AppendRowIds(addresser, std::span(tokens).subspan(half), ids);
+  const auto& layers = memory.geometry().layers;
+  const uint32_t columns = memory.geometry().num_columns;
+  const size_t per_token = layers.size() * columns;
+  ASSERT_EQ(ids.size(), tokens.size() * per_token);
+
+  const auto first = static_cast<uint32_t>(half);
+  const BatchRowIds runs[2] = {{0, first, ids.data()},
+                               {first + 1, static_cast<uint32_t>(tokens.size() - half), &ids[half * per_token]}};
+  std::vector<uint32_t> ascending;
+  for (const LayerGeometry& layer : layers) ascending.push_back(layer.layer);
+  std::sort(ascending.begin(), ascending.end());
+  engram_batch_rows* rows = memory.BeginBatch(static_cast<uint32_t>(tokens.size() + 1), runs);
+  for (uint32_t index = 0; index < ascending.size(); ++index) {
+    const auto view = memory.AwaitRows(rows, index);
+    ASSERT_TRUE(view) << view.error().message;
+    ASSERT_EQ(view->row_bytes, memory.row_bytes());
+    const size_t in_file = static_cast<size_t>(
+        std::find_if(layers.begin(), layers.end(), [&](const auto& l) { return l.layer == ascending[index]; }) -
+        layers.begin());
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      for (uint32_t c = 0; c < columns; ++c) {
+        const uint64_t id = ids[t * per_token + in_file * columns + c];
+        const uint8_t* row = view->data + ((t + (t >= half ? 1 : 0)) * columns + c) * view->row_bytes;
+        ASSERT_EQ(std::vector<uint8_t>(row, row + view->row_bytes), StoredRow(model, ascending[index], id))
+            << "layer " << ascending[index] << " token " << t << " column " << c << " row " << id;
+      }
+    }
+  }
+  memory.EndBatch(rows);
+}
+
+class ReferenceModel : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(ReferenceModel, RowsEqualThoseInTheFiles) {
+  const fs::path directory = kVectors / "models" / GetParam();
+  const json::value config = ReadJson(directory / "config.json");
+  auto memory = ModelMemory::Open(OptionsFor(directory, config.at("engram")), Map());
+  ASSERT_TRUE(memory) << memory.error().message;
+  const json::value expected = ReadJson(directory / "expected.json");
+  for (const json::value& entry : expected.at("cases").as_array()) {
+    const auto tokens = json::value_to<std::vector<int32_t>>(entry.at("prompt"));
+    ExpectStoredRows(**memory, directory, tokens);
+    // And the ids are the reference's.
+    RowAddresser addresser((*memory)->geometry());
+    std::vector<uint64_t> ids;
+    (*memory)->AppendRowIds(addresser, tokens, ids);
+    size_t at = 0;
+    for (size_t t = 0; t < tokens.size(); ++t)
+      for (const LayerGeometry& layer : (*memory)->geometry().layers)
+        for (const json::value& row : entry.at("rows").at(std::to_string(layer.layer)).at(t).as_array())
+          ASSERT_EQ(ids[at++], row.to_number<uint64_t>());
+    ASSERT_EQ(at, ids.size());
+  }
+  EXPECT_EQ((*memory)->tier_stats().size(), 2u);
+  EXPECT_EQ((*memory)->tier_stats()[0].medium, "dram");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ReferenceModel,
+                         ::testing::Values("dense-paper", "dense-paper-hc4", "moe-paper-hc4-fp8", "dense-v41-hc4-fp8"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+class ModelMemoryTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "engram_memory_XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    source_ = kVectors / "models/dense-paper";
+    engram_ = ReadJson(source_ / "config.json").at("engram");
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+  fs::path directory_;
+  fs::path source_;
+  json::value engram_;
+};
+
+// With layer_ids [2, 1] layer 2 gets the first primes; so the two tables change their names.
+TEST_F(ModelMemoryTest, LayersInAnotherOrderKeepTheirOwnRows) {
+  auto file = ReadFile(source_ / "model.safetensors", uint64_t{64} << 20);
+  ASSERT_TRUE(file) << file.error().message;
+  const size_t one = file->find("layers.1.engram.embed.weight");
+  const size_t two = file->find("layers.2.engram.embed.weight");
+  ASSERT_NE(one, std::string::npos);
+  ASSERT_NE(two, std::string::npos);
+  (*file)[one + 7] = '2';
+  (*file)[two + 7] = '1';
+  std::ofstream(directory_ / "model.safetensors", std::ios::binary) << *file;
+  engram_.as_object()["layer_ids"] = {2, 1};
+  auto memory = ModelMemory::Open(OptionsFor(directory_, engram_), Map());
+  ASSERT_TRUE(memory) << memory.error().message;
+  EXPECT_EQ((*memory)->geometry().layers[0].layer, 2u);
+  EXPECT_EQ((*memory)->layer_stats()[0].layer, 1u);
+  EXPECT_EQ((*memory)->layer_stats()[0].num_rows, 5986u);
+  ExpectStoredRows(**memory, directory_, {5, 900, 17, 17, 4000, 5, 900, 17, 17});
+}
+
+TEST_F(ModelMemoryTest, RefusesTablesOfAnotherSize) {
+  engram_.as_object()["vocab_size"] = {600, 900};
+  const auto memory = ModelMemory::Open(OptionsFor(source_, engram_), Map());
+  ASSERT_FALSE(memory);
+  EXPECT_EQ(memory.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(memory.error().message, HasSubstr("'model.layers.1.engram.embed.weight' has 5722 rows, the model's "
+                                                "Engram geometry gives 61"));
+  engram_.as_object()["vocab_size"] = {500, 900};
+  engram_.as_object()["head_dim"] = 64;
+  EXPECT_THAT(ModelMemory::Open(OptionsFor(source_, engram_), Map()).error().message,
+              HasSubstr("has 32 values per row, expected 64"));
+}
+
+TEST_F(ModelMemoryTest, RefusesWhatDoesNotFitTheTokenizer) {
+  auto options = OptionsFor(source_, engram_);
+  options.config.pad_token_id = 5000;
+  EXPECT_THAT(ModelMemory::Open(options, Map()).error().message,
+              HasSubstr("pad_token_id is 5000, the tokenizer has 4096 tokens"));
+  options = OptionsFor(source_, engram_);
+  options.config.compressed_vocab_size = 3500;
+  EXPECT_THAT(ModelMemory::Open(options, Map()).error().message, HasSubstr("3501"));
+  options = OptionsFor(source_, engram_);
+  options.tiers.clear();
+  EXPECT_THAT(ModelMemory::Open(options, Map()).error().message, HasSubstr("the tier chain is empty"));
+  options = OptionsFor(directory_, engram_);
+  EXPECT_EQ(ModelMemory::Open(options, Map()).error().code, ErrorCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace engram
