@@ -77,8 +77,8 @@ int main(int argc, char** argv) {
     }
   }
   std::printf("text %zu bytes, %zu tokens, %.2f bytes/token, load %.0f ms, %d repeats (checksum %zu)\n", text.size(),
-              ids->size(), static_cast<double>(text.size()) / static_cast<double>(ids->size()),
-              load_time.count() * 1e3, repeats, checksum);
+              ids->size(), static_cast<double>(text.size()) / static_cast<double>(ids->size()), load_time.count() * 1e3,
+              repeats, checksum);
   for (Case& one : cases) {
     std::vector<double>& speeds = one.megabytes_per_second;
     std::sort(speeds.begin(), speeds.end());

@@ -59,7 +59,7 @@ void AddedTokens::Add(const AddedToken& token, std::string_view content) {
 }
 
 std::optional<std::pair<size_t, const AddedTokens::Entry*>> AddedTokens::LongestAt(std::string_view text,
-                                                                                  size_t at) const {
+                                                                                   size_t at) const {
   std::optional<std::pair<size_t, const Entry*>> longest;
   uint32_t node = 0;
   for (size_t i = at; i < text.size(); ++i) {
@@ -73,7 +73,7 @@ std::optional<std::pair<size_t, const AddedTokens::Entry*>> AddedTokens::Longest
 
 std::vector<AddedTokens::Piece> AddedTokens::Cut(std::string_view text) const {
   std::vector<Piece> pieces;
-  size_t rest = 0;  // start of what no piece covers yet
+  size_t rest = 0;                    // start of what no piece covers yet
   size_t run_begin = 1, run_end = 0;  // the last run of white space counted; none yet
   for (size_t at = 0; at < text.size() && !entries_.empty();) {
     if (!starts_[static_cast<uint8_t>(text[at])]) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bpe: merges the bytes of one word into tokens, the pair of lowest rank first, the leftmost of equal ranks. Built once,
-// then read by any thread, each with its own BpeScratch.
+// Bpe: merges the bytes of one word into tokens, the pair of lowest rank first, the leftmost of equal ranks. Built
+// once, then read by any thread, each with its own BpeScratch.
 #pragma once
 
 #include <array>
@@ -31,10 +31,10 @@ class BpeScratch {
   };
   static_assert(sizeof(CachedWord) == 64);
 
-  std::vector<CachedWord> cache_;   // direct-mapped by the word's hash
-  std::vector<int32_t> symbols_;    // the word in work
-  std::vector<uint32_t> ranks_;     // [symbols] rank of the pair that starts there
-  std::vector<int32_t> merged_;     // [symbols] token of that pair
+  std::vector<CachedWord> cache_;  // direct-mapped by the word's hash
+  std::vector<int32_t> symbols_;   // the word in work
+  std::vector<uint32_t> ranks_;    // [symbols] rank of the pair that starts there
+  std::vector<int32_t> merged_;    // [symbols] token of that pair
 };
 
 class Bpe {

@@ -29,8 +29,8 @@ class Normalizer {
   enum class Kind { kNfc, kNfd, kNfkc, kNfkd, kLowercase, kPrepend, kReplace, kStripAccents, kStrip };
   struct Step {
     Kind kind = Kind::kNfc;
-    std::string content;         // kPrepend, kReplace
-    std::optional<Regex> regex;  // kReplace
+    std::string content;               // kPrepend, kReplace
+    std::optional<Regex> regex;        // kReplace
     bool left = false, right = false;  // kStrip
   };
   Status Add(const Fields& fields);

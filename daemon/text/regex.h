@@ -49,8 +49,8 @@ class Regex {
   struct Match {
     size_t begin, end;  // byte offsets
   };
-  // Goes through the matches of `text` (valid UTF-8) in order, as Oniguruma's bindings do: an empty match directly after
-  // a match is skipped. The regex, scratch and text must outlive it.
+  // Goes through the matches of `text` (valid UTF-8) in order, as Oniguruma's bindings do: an empty match directly
+  // after a match is skipped. The regex, scratch and text must outlive it.
   class Matches {
    public:
     Matches(const Regex& regex, std::string_view text, RegexScratch& scratch)

@@ -21,7 +21,7 @@ class StopStrings {
   };
   // Adds decoded text. The occurrence that starts earliest in the text wins, however the text is cut into pieces: a
   // complete stop string inside the possible start of an earlier one waits until that is settled. Empty stop strings
-  // are ignored. After `stopped` every further piece is empty and stopped. Time is linear in `text` per stop string.
+  // are ignored. After `stopped` every further piece is empty and stopped. Time: text plus held text, per stop string.
   Piece Push(std::string_view text);
   // What was held back, when the generation ends for another reason; ends before a stop string that was waiting.
   std::string Finish();
@@ -37,9 +37,9 @@ class StopStrings {
   };
 
   std::vector<Matcher> matchers_;
-  std::string held_;           // shorter than the longest stop string
-  size_t held_start_ = 0;      // offset of held_ in all the text
-  size_t end_ = 0;             // bytes of text so far
+  std::string held_;            // shorter than the longest stop string
+  size_t held_start_ = 0;       // offset of held_ in all the text
+  size_t end_ = 0;              // bytes of text so far
   size_t found_start_ = kNone;  // earliest complete stop string so far
   bool stopped_ = false;
 };

@@ -131,8 +131,8 @@ Status ParseAddedTokens(const Fields& document, TokenizerParts& parts) {
     }
     if (const auto known = parts.vocabulary.Id(token.content)) {
       if (*known != token.id) {
-        return fields.Wrong("id", "is " + std::to_string(token.id) + ", but " + Quoted(token.content) + " already has " +
-                                      std::to_string(*known));
+        return fields.Wrong("id", "is " + std::to_string(token.id) + ", but " + Quoted(token.content) +
+                                      " already has " + std::to_string(*known));
       }
     } else if (Status added = parts.vocabulary.Add(token.content, token.id); !added) {
       return std::move(added).error().At(fields.PathOf("id"));
@@ -144,6 +144,7 @@ Status ParseAddedTokens(const Fields& document, TokenizerParts& parts) {
         return Unsupported(fields.PathOf("content") + ": more than 1024 bytes once normalised are not supported");
       }
       parts.normalized_added_tokens.Add(token, content);
+      parts.vocabulary.SetText(token.id, content);  // the original decodes to what it looks for
     } else {
       parts.raw_added_tokens.Add(token, token.content);
     }
@@ -152,8 +153,7 @@ Status ParseAddedTokens(const Fields& document, TokenizerParts& parts) {
 }
 
 // The ids of one special token of a template.
-Result<std::vector<int32_t>> TemplateIds(const Fields& processor, std::string_view name,
-                                         const TokenizerParts& parts) {
+Result<std::vector<int32_t>> TemplateIds(const Fields& processor, std::string_view name, const TokenizerParts& parts) {
   ENGRAM_TRY(const Fields tokens, processor.Child("special_tokens"));
   ENGRAM_TRY(const Fields token, tokens.Child(name));
   ENGRAM_TRY(const json::array* array, token.Array("ids"));

@@ -13,8 +13,7 @@ Status Vocabulary::Add(std::string_view token, int32_t id) {
   }
   if (static_cast<size_t>(id) >= entry_of_id_.size()) entry_of_id_.resize(static_cast<size_t>(id) + 1, -1);
   entry_of_id_[static_cast<size_t>(id)] = static_cast<int32_t>(entries_.size());
-  std::optional<std::string> bytes = BytesOfByteLevel(token);
-  entries_.push_back({std::string(token), bytes ? std::move(*bytes) : std::string(token), false});
+  entries_.push_back({std::string(token), BytesOf(token), false});
   ids_.emplace(entries_.back().token, id);
   return {};
 }
@@ -26,6 +25,15 @@ const Vocabulary::Entry* Vocabulary::Find(int32_t id) const {
 
 void Vocabulary::MarkSpecial(int32_t id) {
   entries_[static_cast<size_t>(entry_of_id_[static_cast<size_t>(id)])].special = true;
+}
+
+void Vocabulary::SetText(int32_t id, std::string_view text) {
+  entries_[static_cast<size_t>(entry_of_id_[static_cast<size_t>(id)])].bytes = BytesOf(text);
+}
+
+std::string Vocabulary::BytesOf(std::string_view token) {
+  std::optional<std::string> bytes = BytesOfByteLevel(token);
+  return bytes ? std::move(*bytes) : std::string(token);
 }
 
 std::string_view Vocabulary::Token(int32_t id) const {

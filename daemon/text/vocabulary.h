@@ -20,6 +20,8 @@ class Vocabulary {
   // kInvalidArgument when the id belongs to another token; a token's string must be new.
   Status Add(std::string_view token, int32_t id);
   void MarkSpecial(int32_t id);
+  // Makes an id's bytes those of another string than its token.
+  void SetText(int32_t id, std::string_view text);
 
   // Empty views for an id without a token; valid as long as the vocabulary.
   std::string_view Token(int32_t id) const;
@@ -35,8 +37,9 @@ class Vocabulary {
     bool special = false;
   };
   const Entry* Find(int32_t id) const;
+  static std::string BytesOf(std::string_view token);
 
-  std::deque<Entry> entries_;  // never move: ids_ has views into them
+  std::deque<Entry> entries_;         // never move: ids_ has views into them
   std::vector<int32_t> entry_of_id_;  // -1: no token. Ids may have gaps, so entries are apart: 4 bytes a gap
   std::unordered_map<std::string_view, int32_t> ids_;
 };
