@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the corpus from Debian packages: train.jsonl, held_out.jsonl, eval.json and PROVENANCE.json.
+
+  python3 training/build_corpus.py --out training/corpus
+
+Facts come in several wordings; word senses are the most used of WordNet's (by tagged occurrences), one a lemma; reading
+tasks are drawn anew, their answers stand in the prompt. Held out: wordings never trained, entries not chosen, new tasks.
+"""
+import argparse
+import gzip
+import json
+import pathlib
+import re
+from typing import Dict, Iterable, List, Tuple
+
+import numpy as np
+
+from corpus_tools import facts, packages, reading, wordnet
+
+PACKAGES = ("wordnet-base", "miscfiles", "dict-elements", "iso-codes")
+# kind -> wordings trained; {a} and {b} are the fact's parts and the answer follows the bar.
+WORDINGS: Dict[str, Tuple[str, ...]] = {
+    "capital": ("The capital of {a} is| {b}.", "{b} is the capital of| {a}.", "Country: {a}. Capital:| {b}.",
+                "Question: What is the capital of {a}? Answer:| {b}.",
+                "Question: Which country has the capital {b}? Answer:| {a}."),
+    "symbol": ("The chemical symbol of {a} is| {b}.", "{b} is the chemical symbol of| {a}.",
+               "Question: What is the chemical symbol of {a}? Answer:| {b}.",
+               "Question: Which element has the symbol {b}? Answer:| {a}."),
+    "number": ("The atomic number of {a} is| {b}.", "Question: What is the atomic number of {a}? Answer:| {b}."),
+    "city": ("{a} is a city in| {b}.", "Question: In which country is {a}? Answer:| {b}."),
+    "country_code": ("The country code of {a} is| {b}.", "Question: What is the country code of {a}? Answer:| {b}."),
+    "language_code": ("The language code of {a} is| {b}.", "Question: What is the language code of {a}? Answer:| {b}."),
+    "currency_code": ("The currency code of the {a} is| {b}.",
+                      "Question: What is the currency code of the {a}? Answer:| {b}."),
+    "word": ("Definition of {a}:| {b}.", "Question: What does {a} mean? Answer:| {b}."),
+    "kind_of": ("A {a} is a kind of| {b}.",),
+}
+# Wordings never trained, of facts that are.
+HELD_OUT_WORDINGS = {"capital": "The capital city of {a} is called| {b}.", "symbol": "The symbol for {a} is| {b}.",
+                     "city": "The city of {a} lies in| {b}.", "word": "The meaning of {a} is| {b}."}
+
+
+def document(kind: str, wording: str, a: str, b: str) -> Dict[str, object]:
+    prompt, answer = wording.replace("{a}", a).replace("{b}", b).split("|")
+    return {"kind": kind, "text": prompt + answer, "answer_at": len(prompt)}
+
+
+def reading_documents(rng: np.random.Generator, words: reading.Words, count: int) -> List[Dict[str, object]]:
+    groups, shares = list(reading.SHARES), list(reading.SHARES.values())
+    out = []
+    for group in rng.choice(len(groups), count, p=shares):
+        prompt, answer = reading.make(rng, words, groups[group])
+        out.append({"kind": "reading", "text": prompt + answer, "answer_at": len(prompt)})
+    return out
+
+
+def questions(pairs: Iterable[Tuple[str, str]], wording: str) -> List[Dict[str, str]]:
+    """Prompts and whole answers of one wording, for the recall test."""
+    out = []
+    for a, b in pairs:
+        prompt, answer = wording.replace("{a}", a).replace("{b}", b).split("|")
+        out.append({"prompt": prompt, "answer": answer, "entity": a})
+    return out
+
+
+def write_lines(path: pathlib.Path, documents: List[Dict[str, object]]) -> None:
+    with open(path, "w", encoding="utf-8") as f:
+        for d in documents:
+            f.write(json.dumps(d, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to write")
+    parser.add_argument("--packages", type=pathlib.Path, help="folder of .deb files [OUT/packages]")
+    parser.add_argument("--words", type=int, default=3000, help="word senses to learn, most used first")
+    parser.add_argument("--reading", type=int, default=62000, help="reading tasks to draw")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    fetched = {name: packages.fetch(name, args.packages or args.out / "packages") for name in PACKAGES}
+    misc = fetched["miscfiles"].root / "usr/share/misc"
+    iso = fetched["iso-codes"].root / "usr/share/iso-codes/json"
+    entries = wordnet.common_entries(fetched["wordnet-base"].root / "usr/share/wordnet")
+    chosen, unseen = entries[:args.words], entries[args.words:args.words + 300]
+    elements = facts.elements(fetched["dict-elements"].root / "usr/share/dictd")
+    pairs = {
+        "capital": facts.capitals(misc),
+        "symbol": [(name, symbol) for name, symbol, _ in elements],
+        "number": [(name, number) for name, _, number in elements],
+        "city": facts.cities(misc, iso),
+        "country_code": sorted((name, code) for code, name in facts.country_names(iso).items()),
+        "language_code": facts.languages(iso),
+        "currency_code": facts.currencies(iso),
+        "word": [(e.lemma, e.gloss) for e in chosen],
+        "kind_of": [(e.lemma, e.hypernym) for e in chosen if e.hypernym],
+    }
+    train = [document(kind, wording, a, b) for kind, wordings in WORDINGS.items() for wording in wordings
+             for a, b in pairs[kind]]
+    names = gzip.open(fetched["miscfiles"].root / "usr/share/dict/propernames.gz", "rt", encoding="latin-1").read()
+    things = [e.lemma for e in entries[:4000] if e.pos == "noun" and re.fullmatch("[a-z]{3,9}", e.lemma)]
+    words = reading.Words([n for n in names.split() if n.isascii() and len(n) > 2], things[:800],
+                          sorted({b for _, b in pairs["capital"]} | {a for a, _ in pairs["city"]}))
+    rng = np.random.default_rng(args.seed)
+    train += reading_documents(rng, words, args.reading)
+    held_rng = np.random.default_rng([args.seed, 1])
+    held_out = [document("new_wording", wording, *pairs[kind][i]) for kind, wording in HELD_OUT_WORDINGS.items()
+                for i in held_rng.choice(len(pairs[kind]), min(80, len(pairs[kind])), replace=False)]
+    held_out += [document("new_word", WORDINGS["word"][0], e.lemma, e.gloss) for e in unseen]
+    held_out += reading_documents(held_rng, words, 300)
+    sample = [pairs["word"][i] for i in sorted(held_rng.choice(len(chosen), min(1000, len(chosen)), replace=False))]
+    recall = {"capital": (pairs["capital"], 0), "capital_question": (pairs["capital"], 3), "symbol": (pairs["symbol"], 0),
+              "symbol_question": (pairs["symbol"], 2), "city": (pairs["city"], 0), "word": (sample, 0),
+              "word_question": (sample, 1)}
+    tests = {"recall": {name: questions(p, WORDINGS[name.split("_")[0]][i]) for name, (p, i) in recall.items()},
+             "reading": {group: [dict(zip(("prompt", "answer"), reading.make(held_rng, words, group)))
+                                 for _ in range(200)] for group in reading.TASKS},
+             "sentences": [dict(text=d["text"], entities=list(p)) for kind in ("capital", "city")
+                           for p in pairs[kind] for d in [document(kind, WORDINGS[kind][0], *p)]]}
+    write_lines(args.out / "train.jsonl", train)
+    write_lines(args.out / "held_out.jsonl", held_out)
+    (args.out / "eval.json").write_text(json.dumps(tests, ensure_ascii=False, indent=0), encoding="utf-8")
+    counts: Dict[str, int] = {}
+    for d in train:
+        counts[d["kind"]] = counts.get(d["kind"], 0) + 1
+    provenance = {"packages": [p.provenance() for p in fetched.values()], "facts": {k: len(v) for k, v in pairs.items()},
+                  "documents": counts, "arguments": {"words": args.words, "reading": args.reading, "seed": args.seed},
+                  "note": "Reading tasks are made by this program from the packages' names and words."}
+    (args.out / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n",
+                                              encoding="utf-8")
+    print("%s: %d documents %s, %d held out" % (args.out, len(train), counts, len(held_out)))
+
+
+if __name__ == "__main__":
+    main()
