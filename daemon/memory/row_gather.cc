@@ -49,8 +49,11 @@ void RowGather::Buffer::Reserve(uint64_t num_bytes) {
   capacity = rounded;
 }
 
-RowGather::RowGather(std::vector<GatherLayer> layers, uint32_t num_columns, uint32_t row_bytes)
-    : num_columns_(num_columns), row_bytes_(row_bytes), handle_(std::make_unique<engram_batch_rows>()) {
+RowGather::RowGather(std::vector<GatherLayer> layers, uint32_t num_columns, uint32_t row_bytes, uint64_t inline_rows)
+    : num_columns_(num_columns),
+      row_bytes_(row_bytes),
+      inline_rows_(inline_rows),
+      handle_(std::make_unique<engram_batch_rows>()) {
   for (GatherLayer& layer : layers) {
     layers_.push_back(std::make_unique<Layer>());
     layers_.back()->id_layer = layer.id_layer;
@@ -60,8 +63,8 @@ RowGather::RowGather(std::vector<GatherLayer> layers, uint32_t num_columns, uint
 }
 
 Result<std::unique_ptr<RowGather>> RowGather::Create(std::vector<GatherLayer> layers, uint32_t num_columns,
-                                                     uint32_t row_bytes) {
-  std::unique_ptr<RowGather> gather(new RowGather(std::move(layers), num_columns, row_bytes));
+                                                     uint32_t row_bytes, uint64_t inline_rows) {
+  std::unique_ptr<RowGather> gather(new RowGather(std::move(layers), num_columns, row_bytes, inline_rows));
   try {
     gather->worker_ = std::thread(&RowGather::Work, gather.get());
   } catch (const std::system_error& error) {
@@ -113,7 +116,7 @@ engram_batch_rows* RowGather::Begin(uint32_t num_tokens, std::span<const BatchRo
                                std::to_string(num_columns_) + " rows of " + std::to_string(row_bytes_) +
                                " bytes each per layer");
   }
-  inline_ = error_.has_value() || (!may_block_ && rows_per_layer_ <= kInlineRows);
+  inline_ = error_.has_value() || (!may_block_ && rows_per_layer_ <= inline_rows_);
   if (!inline_) {
     {
       const std::lock_guard lock(mutex_);

@@ -51,16 +51,17 @@ struct GatherLayer {
 
 class RowGather {
  public:
-  // Batches of at most this many rows per layer are gathered inside Await() when no tier blocks. Handing work to a
-  // thread and back takes 6 to 15 us here (two condition variables, idle core); the DRAM tier gathers about 256 rows of
-  // 264 bytes in that time.
-  static constexpr uint64_t kInlineRows = 256;
+  // Batches of at most this many rows per layer are gathered inside Await() when no tier blocks. Measured with
+  // bench/tiers_bench (264-byte rows, 2 busy cores): handing 24 to 384 rows to the thread and back adds 8 to 95 us, and
+  // gathering 384 of them takes 26 us; at 1,536 rows (187 us) the hand-off still costs 70 us but hides behind compute.
+  static constexpr uint64_t kInlineRows = 512;
   // Rows asked of a chain at once: deep enough for any disk queue, short enough that End() soon gets its turn.
   static constexpr uint32_t kReadRows = 4096;
 
   // `layers` in the order Await() counts them; all with rows of `row_bytes`. kResourceExhausted if no thread can start.
+  // `inline_rows` is for measurements.
   static Result<std::unique_ptr<RowGather>> Create(std::vector<GatherLayer> layers, uint32_t num_columns,
-                                                   uint32_t row_bytes);
+                                                   uint32_t row_bytes, uint64_t inline_rows = kInlineRows);
   ~RowGather();
   RowGather(const RowGather&) = delete;
   RowGather& operator=(const RowGather&) = delete;
@@ -100,13 +101,14 @@ class RowGather {
     std::atomic<uint64_t> gather_ns{0};
   };
 
-  RowGather(std::vector<GatherLayer> layers, uint32_t num_columns, uint32_t row_bytes);
+  RowGather(std::vector<GatherLayer> layers, uint32_t num_columns, uint32_t row_bytes, uint64_t inline_rows);
   void Work();
   Status Gather(Layer& layer);
   void Spread(Layer& layer, uint64_t num_ids) const;
 
   const uint32_t num_columns_;
   const uint32_t row_bytes_;
+  const uint64_t inline_rows_;
   std::vector<std::unique_ptr<Layer>> layers_;
   bool may_block_ = false;
 
