@@ -65,21 +65,27 @@ void ThreadPool::Run(size_t num_items, Function function, void* context) {
   function_ = function;
   context_ = context;
   num_items_ = num_items;
-  next_item_.store(0, std::memory_order_relaxed);
-  num_busy_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
+  num_unfinished_.store(static_cast<uint32_t>(num_items), std::memory_order_relaxed);
+  num_unclaimed_.store(static_cast<uint32_t>(num_items), std::memory_order_release);
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
   TakeItems(0);
-  // Every worker must have passed through, or a late one would take an item of the next call with this call's function.
-  uint32_t busy = num_busy_.load(std::memory_order_acquire);
-  while (busy != 0) busy = AwaitChange(num_busy_, busy);
+  // Only items in progress are waited for: a worker the system has not run yet holds up nobody.
+  uint32_t unfinished = num_unfinished_.load(std::memory_order_acquire);
+  while (unfinished != 0) unfinished = AwaitChange(num_unfinished_, unfinished);
 }
 
 void ThreadPool::TakeItems(size_t thread) {
-  for (;;) {
-    const size_t item = next_item_.fetch_add(1, std::memory_order_relaxed);
-    if (item >= num_items_) return;
-    function_(context_, item, thread);
+  uint32_t unclaimed = num_unclaimed_.load(std::memory_order_relaxed);
+  while (unclaimed != 0) {
+    // Success means that a call is under way (not always the one seen above) and cannot end before this item.
+    if (!num_unclaimed_.compare_exchange_weak(unclaimed, unclaimed - 1, std::memory_order_acquire,
+                                              std::memory_order_relaxed)) {
+      continue;
+    }
+    function_(context_, num_items_ - unclaimed, thread);
+    if (num_unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) num_unfinished_.notify_one();
+    unclaimed = num_unclaimed_.load(std::memory_order_relaxed);
   }
 }
 
@@ -90,7 +96,6 @@ void ThreadPool::Work(size_t thread) {
     epoch = AwaitChange(epoch_, epoch);
     if (stopping_.load()) return;
     TakeItems(thread);
-    if (num_busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) num_busy_.notify_one();
   }
 }
 

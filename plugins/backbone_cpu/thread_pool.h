@@ -29,7 +29,7 @@ class ThreadPool {
 
   // Calls body(item, thread) once for every item < num_items, thread < num_threads(), and returns when all are done.
   // Each item goes to whichever thread is free, so its result must not depend on the thread. `body` must not throw.
-  // With `is_small` everything runs on the calling thread: waking another costs about a microsecond.
+  // num_items < 2^32. With `is_small` everything runs on the calling thread: waking another costs about a microsecond.
   template <typename Body>
   void ParallelFor(size_t num_items, bool is_small, Body&& body) {
     if (is_small || num_items < 2 || workers_.empty()) {
@@ -49,14 +49,14 @@ class ThreadPool {
   void Work(size_t thread);
   void TakeItems(size_t thread);
 
-  // Written by Run before it raises epoch_, read by workers after they saw it.
+  // Written by Run, read by whoever has claimed an item: until that item is done, Run does not return.
   Function function_ = nullptr;
   void* context_ = nullptr;
   size_t num_items_ = 0;
 
-  alignas(64) std::atomic<uint32_t> epoch_{0};
-  alignas(64) std::atomic<size_t> next_item_{0};
-  alignas(64) std::atomic<uint32_t> num_busy_{0};
+  alignas(64) std::atomic<uint32_t> epoch_{0};           // raised by every call, to wake workers
+  alignas(64) std::atomic<uint32_t> num_unclaimed_{0};   // items nobody has taken yet
+  alignas(64) std::atomic<uint32_t> num_unfinished_{0};  // items not done
   std::atomic<bool> stopping_{false};
   std::vector<std::thread> workers_;
 };
