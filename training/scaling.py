@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a series of models that differ in one thing, and writes a table and a plot of their held-out losses.
+
+  python3 training/scaling.py --sweep tables --config training/configs/lexicon.yaml --runs runs/tables
+  python3 training/scaling.py --sweep split --config training/configs/lexicon.yaml --runs runs/split
+
+tables: the backbone fixed, the memory 1/8, 1/4, 1/2 and 1 of the configuration's rows: does the loss fall with the
+logarithm of the slots? split: a fixed budget of sparse weights divided between experts and memory, four ways (after the
+U-curve of arXiv 2601.07372): is there a best share? Finished runs are kept, so a killed sweep goes on where it was.
+Meant for a GPU; on CPUs shorten it with --steps.
+"""
+import argparse
+import copy
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any, Dict, List, Tuple
+
+import yaml
+
+from engram_model import plots
+
+_HERE = pathlib.Path(__file__).resolve().parent
+_TABLE_SHARES = (0.125, 0.25, 0.5, 1.0)
+_EXPERT_SHARES = (1.0, 0.75, 0.5, 0.25)
+
+
+def memory_weights(model: Dict[str, Any]) -> int:
+    """Weights of all tables, but for the rounding up to primes."""
+    e = model.get("engram")
+    return len(e["layer_ids"]) * e["n_heads"] * sum(e["vocab_size"]) * e["head_dim"] if e else 0
+
+
+def with_table_share(settings: Dict[str, Any], share: float) -> Dict[str, Any]:
+    out = copy.deepcopy(settings)
+    e = out["model"]["engram"]
+    e["vocab_size"] = [max(16, round(rows * share)) for rows in e["vocab_size"]]
+    return out
+
+
+def with_expert_share(settings: Dict[str, Any], share: float) -> Dict[str, Any]:
+    """Experts hold `share` of the configuration's memory weights, the tables the rest; two experts act on a token."""
+    budget = memory_weights(settings["model"])
+    out = copy.deepcopy(settings)
+    model = out["model"]
+    width = model["intermediate_size"] // 2  # two active experts cost what the dense layer did
+    layers = model["num_hidden_layers"] - 1
+    experts = max(2, round(share * budget / (3 * model["hidden_size"] * width * layers)))
+    model.update(num_experts=experts, num_experts_per_tok=2, moe_intermediate_size=width, n_shared_experts=0,
+                 norm_topk_prob=True, first_k_dense_replace=1)
+    if share == 1.0:
+        del model["engram"]
+        return out
+    return with_table_share(out, 1 - share)
+
+
+def variants(sweep: str, settings: Dict[str, Any]) -> List[Tuple[str, float, Dict[str, Any]]]:
+    """(name, value on the x axis, settings) of each run."""
+    if sweep == "tables":
+        made = [with_table_share(settings, s) for s in _TABLE_SHARES]
+        return [("memory-%d" % memory_weights(m["model"]), float(memory_weights(m["model"])), m) for m in made]
+    return [("experts-%d-percent" % (100 * s), s, with_expert_share(settings, s)) for s in _EXPERT_SHARES]
+
+
+def last_loss(run_dir: pathlib.Path) -> Dict[str, float]:
+    log = [json.loads(line) for line in (run_dir / "loss.jsonl").read_text(encoding="utf-8").splitlines()]
+    return next(entry for entry in reversed(log) if "held_out_on" in entry)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweep", required=True, choices=("tables", "split"))
+    parser.add_argument("--config", required=True, help="the configuration the series starts from")
+    parser.add_argument("--runs", required=True, type=pathlib.Path, help="folder of the runs and the result")
+    parser.add_argument("--steps", type=int, help="steps of every run [the configuration's]")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to train.py")
+    args = parser.parse_args()
+    with open(args.config, encoding="utf-8") as f:
+        settings = yaml.safe_load(f)
+    if args.steps:
+        settings["train"]["steps"] = args.steps
+    args.runs.mkdir(parents=True, exist_ok=True)
+    results = []
+    for name, x, changed in variants(args.sweep, settings):
+        config = args.runs / (name + ".yaml")
+        config.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
+        command = [sys.executable, str(_HERE / "train.py"), "--config", str(config), "--run-dir", str(args.runs / name)]
+        for override in args.set:
+            command += ["--set", override]
+        print(name, flush=True)
+        subprocess.run(command, check=True)
+        entry = last_loss(args.runs / name)
+        results.append({"name": name, "x": x, "memory_weights": memory_weights(changed["model"]),
+                        "experts": changed["model"].get("num_experts", 0), "held_out": entry["held_out_on"],
+                        "held_out_off": entry.get("held_out_off"), "step": entry["step"]})
+    label = "memory weights" if args.sweep == "tables" else "share of sparse weights in experts"
+    plots.lines(args.runs / "scaling.png", "held-out loss by " + label, label, "loss",
+                {"held out": [(r["x"], r["held_out"]) for r in results]}, log_x=args.sweep == "tables")
+    rows = ["| run | memory weights | experts | held-out loss |", "|---|---|---|---|"]
+    rows += ["| %s | %s | %d | %.4f |" % (r["name"], f"{r['memory_weights']:,}", r["experts"], r["held_out"])
+             for r in results]
+    (args.runs / "scaling.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (args.runs / "scaling.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()

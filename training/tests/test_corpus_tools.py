@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Glosses, reading tasks and the measures of the report."""
+import unittest
+
+import numpy as np
+
+from paths import VECTORS
+from corpus_tools import reading, wordnet
+from engram_model import tokenizer
+
+try:
+    import torch
+    from engram_model import config, measures
+    from engram_model.inference import forward, greedy
+    from engram_model.model import EngramModel
+except ModuleNotFoundError as missing:
+    if missing.name != "torch":
+        raise
+    torch = None
+
+
+class Glosses(unittest.TestCase):
+    def test_examples_and_asides_are_left_out(self):
+        self.assertEqual(wordnet.short_gloss('(botany) a tall plant; "he climbed it"; "another"'), "a tall plant")
+        self.assertIsNone(wordnet.short_gloss("(obsolete) plant"))
+        long = "a thing " + "very " * 10 + "big, " + "and " * 20 + "so on"
+        self.assertEqual(wordnet.short_gloss(long), "a thing " + "very " * 10 + "big")
+
+
+class ReadingTasks(unittest.TestCase):
+    WORDS = reading.Words(["Ann", "Bob", "Cy", "Di"], ["lamp", "box", "hat", "pen", "cup"], ["Rome", "Oslo", "Lima", "Bonn"])
+
+    def test_copies_stand_in_the_prompt(self):
+        rng = np.random.default_rng(0)
+        for task in reading.TASKS["copy"]:
+            for _ in range(20):
+                prompt, answer = task(rng, self.WORDS)
+                self.assertIn(answer.strip(" ."), prompt)
+
+    def test_brackets_and_numbers_are_right(self):
+        rng = np.random.default_rng(0)
+        for _ in range(50):
+            prompt, answer = reading.close_brackets(rng, self.WORDS)
+            stack = []
+            for token in (prompt[len("Close: "):-2] + answer).split():
+                if token in "([{<":
+                    stack.append(")]}>"["([{<".index(token)])
+                else:
+                    self.assertEqual(token, stack.pop())
+            self.assertEqual(stack, [])
+            prompt, answer = reading.continue_numbers(rng, self.WORDS)
+            numbers = [int(x) for x in (prompt[6:] + answer).strip(" .").split(", ")] if ", " in prompt else []
+            self.assertEqual(len(set(np.diff(numbers))), 1)
+
+
+@unittest.skipIf(torch is None, "PyTorch is not installed")
+class Measures(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.t = tokenizer.load(VECTORS / "tokenizer.json")
+        engram = dict(layer_ids=[1], vocab_size=[100, 200], n_heads=2, head_dim=32, pad_token_id=4093,
+                      compressed_vocab_size=3501)
+        c = config.from_dict(dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                                  head_dim=16, intermediate_size=48, vocab_size=4096, eos_token_id=4092, pad_token_id=4093,
+                                  engram=engram))
+        cls.model = EngramModel(c, torch.from_numpy(cls.t.compressed_map()))
+        cls.model.initialise(3)
+        cls.model.eval()
+
+    def test_kinds_of_tokens(self):
+        text, entity = "The capital of Uzbekistan is Paris.", "Uzbekistan"
+        tokens = self.t.encode(text)
+        kinds = dict(zip([self.t.decode([i]) for i in tokens], measures.token_kinds(self.t, tokens, [entity])))
+        self.assertEqual(kinds[" of"], "function word")
+        self.assertEqual(kinds["."], "punctuation")
+        self.assertEqual(kinds[" capital"], "content word")
+        pieces = [self.t.decode([i]) for i in self.t.encode(" " + entity)]
+        self.assertGreater(len(pieces), 1)
+        self.assertEqual(kinds[pieces[-1]], "entity end")
+        self.assertEqual(kinds[pieces[0]], "entity inside")
+
+    def test_batched_greedy_equals_one_by_one(self):
+        prompts = [self.t.encode(p) for p in ("The", "a capital of", "Question: what is it?")]
+        together = list(greedy(self.model, prompts, [4, 3, 5], True))
+        alone = [next(greedy(self.model, [p], [n], True)) for p, n in zip(prompts, [4, 3, 5])]
+        self.assertEqual(together, alone)
+
+    def test_loss_equals_a_direct_sum(self):
+        documents = [("a", self.t.encode("The capital of France is Paris.")), ("b", self.t.encode("a dog"))]
+        found = measures.loss_by_kind(self.model, documents, True)
+        total = count = 0
+        for _, tokens in documents:
+            with torch.no_grad():
+                out, _ = forward(self.model, [tokens[:-1]], True)
+            logprobs = self.model.logits(out.hidden)[0].log_softmax(-1)
+            total -= float(sum(logprobs[i, token] for i, token in enumerate(tokens[1:])))
+            count += len(tokens) - 1
+        self.assertAlmostEqual(found["all"][0], total / count, places=4)
+        self.assertEqual(found["all"][1], count)
+
+    def test_logit_lens_ends_at_zero(self):
+        lens = measures.logit_lens(self.model, [self.t.encode("The capital of France")], True)
+        self.assertEqual(len(lens), 3)
+        self.assertAlmostEqual(lens[-1], 0, places=6)
+        self.assertGreater(lens[0], 0)
+
+    def test_first_content_word(self):
+        self.assertEqual(measures.first_content_word(" the act of Finalizing, or"), "act")
+        self.assertEqual(measures.first_content_word(" of the."), "")
+
+
+if __name__ == "__main__":
+    unittest.main()
