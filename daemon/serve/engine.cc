@@ -544,10 +544,12 @@ void Engine::Cancel(GenerationId id) {
 void Engine::Drain(std::chrono::steady_clock::time_point deadline) {
   std::unique_lock lock(impl_->mutex);
   impl_->draining = true;
-  if (impl_->idle.wait_until(lock, deadline, [this] { return impl_->live.empty(); })) return;
+  const auto none_left = [this] { return impl_->live.empty(); };
+  // A deadline already over is acted on at once, without giving the lock away in between.
+  if (std::chrono::steady_clock::now() < deadline && impl_->idle.wait_until(lock, deadline, none_left)) return;
   impl_->CancelAllLocked();
   impl_->wake.notify_one();
-  impl_->idle.wait(lock, [this] { return impl_->live.empty(); });
+  impl_->idle.wait(lock, none_left);
 }
 
 Engine::Stats Engine::stats() const {

@@ -195,18 +195,33 @@ int32_t Sampler::DrawTopP(double total, SamplerScratch& scratch) {
   for (size_t i = 0; i < scratch.weights_.size(); ++i)
     if (static_cast<double>(scratch.weights_[i]) >= floor)
       candidates.push_back({scratch.weights_[i], static_cast<int32_t>(i)});
-  // Most text needs a few dozen tokens: bring ever more of them to the front until they hold enough.
-  size_t sorted = 0;
-  double sum = 0;
-  for (size_t want = 64; sorted < candidates.size() && sum < target; want *= 4) {
-    const size_t end = std::min(want, candidates.size());
-    const auto begin = candidates.begin() + static_cast<ptrdiff_t>(sorted);
-    const auto middle = candidates.begin() + static_cast<ptrdiff_t>(end);
-    if (middle != candidates.end()) std::nth_element(begin, middle, candidates.end(), SamplerScratch::Before);
-    std::sort(begin, middle, SamplerScratch::Before);
-    for (; sorted < end; ++sorted) sum += static_cast<double>(candidates[sorted].value);
+  // Halving the range that holds the border keeps this linear, also for a flat distribution where a sort would be slow.
+  const auto at = [&](size_t i) { return candidates.begin() + static_cast<ptrdiff_t>(i); };
+  size_t begin = 0;
+  size_t end = candidates.size();
+  double before = 0;  // weight of those in front of `begin`, all of which are kept
+  while (end - begin > 32) {
+    const size_t middle = begin + (end - begin) / 2;
+    std::nth_element(at(begin), at(middle), at(end), SamplerScratch::Before);
+    double half = 0;
+    for (size_t i = begin; i < middle; ++i) half += static_cast<double>(candidates[i].value);
+    if (before + half >= target) {
+      end = middle;
+    } else {
+      before += half;
+      begin = middle;
+    }
   }
-  return DrawSorted({candidates.data(), sorted}, target);
+  std::sort(at(begin), at(end), SamplerScratch::Before);
+  for (; begin < end && before < target; ++begin) before += static_cast<double>(candidates[begin].value);
+  candidates.resize(begin);
+
+  // The largest weight is 1.
+  if (params_->min_p > 0)
+    std::erase_if(candidates, [this](const SamplerScratch::Candidate& c) { return c.value < params_->min_p; });
+  double sum = 0;
+  for (const SamplerScratch::Candidate& c : candidates) sum += static_cast<double>(c.value);
+  return DrawWeighted(candidates, sum);
 }
 
 int32_t Sampler::DrawSorted(std::span<const SamplerScratch::Candidate> weighted, double top_p_mass) {
@@ -218,12 +233,16 @@ int32_t Sampler::DrawSorted(std::span<const SamplerScratch::Candidate> weighted,
     sum += static_cast<double>(c.value);
     ++kept;
   }
+  return DrawWeighted(weighted.first(kept), sum);
+}
+
+int32_t Sampler::DrawWeighted(std::span<const SamplerScratch::Candidate> weighted, double sum) {
   double target = random_.NextUniform() * sum;
-  for (size_t i = 0; i + 1 < kept; ++i) {
-    target -= static_cast<double>(weighted[i].value);
-    if (target < 0) return weighted[i].id;
+  for (const SamplerScratch::Candidate& c : weighted.first(weighted.size() - 1)) {
+    target -= static_cast<double>(c.value);
+    if (target < 0) return c.id;
   }
-  return weighted[kept - 1].id;
+  return weighted.back().id;
 }
 
 TokenLogprob LogprobOf(std::span<const float> logits, int32_t token, uint32_t num_top, SamplerScratch& scratch) {

@@ -106,6 +106,7 @@ class Sampler {
   int32_t DrawTopP(double total, SamplerScratch& scratch);
   int32_t DrawTopK(std::span<const float> logits, SamplerScratch& scratch);
   int32_t DrawSorted(std::span<const SamplerScratch::Candidate> weighted, double top_p_mass);
+  int32_t DrawWeighted(std::span<const SamplerScratch::Candidate> weighted, double sum);
 
   const SamplingParams* params_;
   Xoshiro256 random_;
