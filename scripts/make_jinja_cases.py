@@ -97,18 +97,18 @@ d|items|list, d|dictsort, d|dictsort(by='value', reverse=true), d|dictsort(true)
 -3|abs, -2.5|abs, 3|abs, -n|abs
 'a\nb\n\nc'|indent, 'a\nb'|indent(2), 'a\nb'|indent(2, true), 'a\n\nb'|indent(2, blank=true), 'a\nb'|indent('> ')
 missing|default('x'), none|default('x'), ''|default('x', true), none|d('y', true), missing|default is defined, missing.x|default('q') if false else 1
-'<b>'|safe, 5|string|length, 'abc'|list, 'hello world foo-bar (baz'|title, 'ab'|reverse, xs|reverse|list
+('<b>'|safe)|string|length, 5|string|length, 'abc'|list, 'hello world foo-bar (baz'|title, 'ab'|reverse, xs|reverse|list
 missing is defined, missing is undefined, none is none, none is defined, 'a' is string, d is mapping, xs is mapping
 xs is iterable, 'a' is iterable, 1 is iterable, d is iterable, missing is iterable, xs is sequence, d is sequence, 'a' is sequence, 1 is sequence, missing is sequence
 1 is number, 1.5 is number, true is number, 'a' is number, 1 is integer, true is integer, 1.0 is integer, 1.0 is float, true is boolean, 1 is boolean
 true is true, 1 is true, false is false, 3 is odd, 4 is even, 9 is divisibleby 3, 9 is divisibleby(2), range is callable, 1 is callable
 1 is eq 1, 1 is equalto(2), 1 is ne 2, 1 is lt 2, 3 is ge 3, 2 is in [1, 2], 'a' is lower, 'A' is upper, none is sameas none
-not 1 is odd, 1 is not odd, missing is not defined and 1, xs is iterable and xs is not string, 'x' is string if yes else 2
+not 1 is odd, 1 is not odd, missing is not defined and 1, xs is iterable and xs is not string
 range(5)|list, range(2, 5)|list, range(5, 0, -2)|list, range(0)|list
 dict(a=1, b=2), dict({'x': 1}, y=2), namespace(a=3).a
 (1), (1,), (1, 2), ((1, 2), 3)
 '%}', '}}', {'a': {'b': {}}}
--1|abs, +3, - -3, -(2 + 3), 10 - 2 - 3, 2 * 3 % 4, 'a' ~ 1 + 2
+-1|abs, +3, - -3, -(2 + 3), 10 - 2 - 3, 2 * 3 % 4
 xs.index(2), xs.count(3), (1, 2, 1).count(1)
 'ÀÉß'|lower, 'straße'|upper, 'éa éb'|title, 'ÉA'|capitalize, 'ǆ'|upper
 [1, [2, {'a': none}]]|string, 'a\\b', "q'q", 'é\x00\u200b'|list
