@@ -14,7 +14,8 @@ using engram::sdk::TensorType;
 constexpr size_t kSmallWork = 32 * 1024;
 // Rows per item are a multiple of every kernel's row tile (8, 4 and 3).
 constexpr size_t kRowQuantum = 24;
-constexpr size_t kItemsPerThread = 6;
+// Fewer and longer items read memory better, more of them share it out better.
+constexpr size_t kItemsPerThread = 4;
 
 void Multiply(const Kernels& kernels, const Matrix& w, size_t first_row, size_t num_rows, const MatmulJob& job,
               float* y) {
@@ -56,7 +57,8 @@ void RunMatmuls(const Compute& compute, std::span<const MatmulJob> jobs) {
     total_rows += job.w->rows;
     work += job.w->rows * job.w->cols * job.num_tokens * (job.up == nullptr ? 1 : 2);
   }
-  const size_t wanted = total_rows / (compute.pool.num_threads() * kItemsPerThread);
+  const size_t num_threads = compute.pool.num_threads();
+  const size_t wanted = num_threads == 1 ? total_rows : total_rows / (num_threads * kItemsPerThread);
   const size_t item_rows = std::max(kRowQuantum, wanted - wanted % kRowQuantum);
   size_t num_items = 0;
   for (const MatmulJob& job : jobs) num_items += (job.w->rows + item_rows - 1) / item_rows;
