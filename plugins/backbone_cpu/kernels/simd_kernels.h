@@ -70,31 +70,31 @@ inline void MatmulTile(const typename Stored::Type* w, const float* x, size_t x_
   }
 }
 
-// R rows times num_tokens tokens, in tiles of kTokens and what is left.
+// R rows, row_step apart, times num_tokens tokens, in tiles of kTokens and what is left.
 template <typename Stored, int R>
 inline void MatmulRows(const typename Stored::Type* w, const float* x, size_t x_stride, float* y, size_t y_stride,
-                       size_t num_tokens, size_t k) {
+                       size_t num_tokens, size_t k, size_t row_step = 1) {
   size_t t = 0;
   for (; t + Vec::kTokens <= num_tokens; t += Vec::kTokens) {
-    MatmulTile<Stored, R, Vec::kTokens>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, k);
+    MatmulTile<Stored, R, Vec::kTokens>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, k, row_step);
   }
   const float* rest_x = x + t * x_stride;
   float* rest_y = y + t * y_stride;
   switch (num_tokens - t) {
     case 5:
-      if constexpr (Vec::kTokens > 5) MatmulTile<Stored, R, 5>(w, rest_x, x_stride, rest_y, y_stride, k);
+      if constexpr (Vec::kTokens > 5) MatmulTile<Stored, R, 5>(w, rest_x, x_stride, rest_y, y_stride, k, row_step);
       break;
     case 4:
-      if constexpr (Vec::kTokens > 4) MatmulTile<Stored, R, 4>(w, rest_x, x_stride, rest_y, y_stride, k);
+      if constexpr (Vec::kTokens > 4) MatmulTile<Stored, R, 4>(w, rest_x, x_stride, rest_y, y_stride, k, row_step);
       break;
     case 3:
-      MatmulTile<Stored, R, 3>(w, rest_x, x_stride, rest_y, y_stride, k);
+      MatmulTile<Stored, R, 3>(w, rest_x, x_stride, rest_y, y_stride, k, row_step);
       break;
     case 2:
-      MatmulTile<Stored, R, 2>(w, rest_x, x_stride, rest_y, y_stride, k);
+      MatmulTile<Stored, R, 2>(w, rest_x, x_stride, rest_y, y_stride, k, row_step);
       break;
     case 1:
-      MatmulTile<Stored, R, 1>(w, rest_x, x_stride, rest_y, y_stride, k);
+      MatmulTile<Stored, R, 1>(w, rest_x, x_stride, rest_y, y_stride, k, row_step);
       break;
     default:
       break;
@@ -104,9 +104,9 @@ inline void MatmulRows(const typename Stored::Type* w, const float* x, size_t x_
 template <typename Stored>
 void Matmul(const typename Stored::Type* w, const float* x, size_t x_stride, float* y, size_t y_stride, size_t num_rows,
             size_t num_tokens, size_t k) {
+  // Decode reads each weight once, from memory. A tile takes its rows from as many equal parts of w, so that the
+  // hardware prefetcher sees streams that run on from tile to tile instead of ones that end with each row.
   if (num_tokens == 1) {
-    // Decode reads each weight once, from memory. A tile takes its 8 rows from 8 equal parts of w, so that the hardware
-    // prefetcher sees 8 streams that run on from tile to tile instead of 8 that end with each row.
     const size_t step = num_rows / 8;
     for (size_t r = 0; r < step; ++r) MatmulTile<Stored, 8, 1>(w + r * k, x, x_stride, y + r, y_stride, k, step);
     for (size_t r = 8 * step; r < num_rows; ++r) MatmulTile<Stored, 1, 1>(w + r * k, x, x_stride, y + r, y_stride, k);
@@ -119,11 +119,11 @@ void Matmul(const typename Stored::Type* w, const float* x, size_t x_stride, flo
     const size_t num_here = num_tokens - t < block ? num_tokens - t : block;
     const float* block_x = x + t * x_stride;
     float* block_y = y + t * y_stride;
-    size_t r = 0;
-    for (; r + Vec::kRows <= num_rows; r += Vec::kRows) {
-      MatmulRows<Stored, Vec::kRows>(w + r * k, block_x, x_stride, block_y + r, y_stride, num_here, k);
+    const size_t step = num_rows / Vec::kRows;
+    for (size_t r = 0; r < step; ++r) {
+      MatmulRows<Stored, Vec::kRows>(w + r * k, block_x, x_stride, block_y + r, y_stride, num_here, k, step);
     }
-    for (; r < num_rows; ++r) {
+    for (size_t r = step * Vec::kRows; r < num_rows; ++r) {
       MatmulRows<Stored, 1>(w + r * k, block_x, x_stride, block_y + r, y_stride, num_here, k);
     }
   }
