@@ -98,7 +98,7 @@ Status Run(const HttpClient& client, const Arguments& arguments, const char* tar
     raw ? Show(std::string(data) + "\n") : Show(text);
     return true;
   });
-  if (!raw) Show("\n");
+  if (!raw && !said.empty()) Show("\n");
   if (!status) return status;
   if (failed) return *failed;
   return {};

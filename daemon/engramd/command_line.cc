@@ -32,7 +32,8 @@ Result<CommandLine> ParseCommandLine(int argc, char** argv) {
   CommandLine command;
   opterr = 0;
   optind = 1;
-  for (int chosen; (chosen = getopt_long(argc, argv, ":h", kOptions, nullptr)) != -1;) {
+  int index = 0;
+  for (int chosen; (chosen = getopt_long(argc, argv, ":h", kOptions, &index)) != -1;) {
     // getopt has moved past the argument it speaks of.
     const std::string given = argv[optind - 1];
     switch (chosen) {
@@ -75,7 +76,7 @@ Result<CommandLine> ParseCommandLine(int argc, char** argv) {
       default:
         return Usage("unknown option " + given);
     }
-    if (optarg && *optarg == '\0' && chosen != kWeights) return Usage("option " + given + " has an empty value");
+    if (*optarg == '\0') return Usage("option --" + std::string(kOptions[index].name) + " has an empty value");
   }
   if (optind < argc) return Usage("unexpected argument \"" + std::string(argv[optind]) + "\"");
   return command;

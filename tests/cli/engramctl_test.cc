@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// engramctl as a program: offline tools against the reference vectors, and a conversation with a daemon.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <filesystem>
+#include <fstream>
+
+#include "process.h"
+
+namespace engram {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using testing::AllOf;
+using testing::HasSubstr;
+
+const std::string kEngramctl = std::string(ENGRAM_TEST_BIN_DIR) + "/engramctl";
+
+Outcome Ctl(std::vector<std::string> arguments, std::string input = {}) {
+  arguments.insert(arguments.begin(), kEngramctl);
+  return RunProgram(std::move(arguments), {}, std::move(input));
+}
+
+json::value ReadJson(const fs::path& path) {
+  std::ifstream stream(path);
+  return json::parse(std::string(std::istreambuf_iterator<char>(stream), {}));
+}
+
+class EngramctlTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "engramctl-test-XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    file_ = directory_ / "geometry.json";
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+  void Write(const json::value& value) { std::ofstream(file_) << json::serialize(value); }
+
+  fs::path directory_;
+  fs::path file_;
+};
+
+TEST_F(EngramctlTest, RowsMatchTheReferenceExactly) {
+  const json::value vectors = ReadJson(fs::path(ENGRAM_TEST_SOURCE_DIR) / "tests/vectors/hash_full_size.json");
+  size_t compared = 0;
+  for (const auto& [name, reference] : vectors.as_object()) {
+    Write(json::object{{"engram", reference.at("engram")},
+                       {"compressed_vocab_size", reference.at("compressed_vocab_size")}});
+    for (const json::value& sequence : reference.at("sequences").as_array()) {
+      std::string ids;
+      for (const json::value& id : sequence.at("compressed_ids").as_array())
+        ids += (ids.empty() ? "" : ",") + std::to_string(id.as_int64());
+      const Outcome outcome = Ctl({"rows", "--geometry", file_.string(), "--compressed-ids", ids, "--json"});
+      ASSERT_EQ(outcome.status, 0) << outcome.err;
+      EXPECT_EQ(json::parse(outcome.out).at("rows"), sequence.at("rows")) << std::string(name);
+      ++compared;
+    }
+  }
+  EXPECT_EQ(compared, 12u);
+}
+
+TEST_F(EngramctlTest, RowsTakesAnEngramObjectAloneAndAPad) {
+  const json::value vectors = ReadJson(fs::path(ENGRAM_TEST_SOURCE_DIR) / "tests/vectors/hash_full_size.json");
+  json::object engram = vectors.at("demo-v1").at("engram").as_object();
+  engram["compressed_vocab_size"] = vectors.at("demo-v1").at("compressed_vocab_size");
+  const auto rows = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"rows", "--geometry", file_.string(), "--compressed-ids", "5", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = Ctl(arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.out;
+  };
+  Write(engram);
+  const std::string pad_2 = rows({});
+  const std::string pad_9 = rows({"--pad", "9"});
+  EXPECT_EQ(rows({"--pad", "2"}), pad_2);
+  EXPECT_NE(pad_9, pad_2);
+  engram["pad_compressed_id"] = 9;
+  Write(engram);
+  EXPECT_EQ(rows({}), pad_9);
+}
+
+TEST_F(EngramctlTest, RowsRefusesWhatCannotBe) {
+  const std::string file = file_.string();
+  Write(json::object{{"engram", 5}});
+  EXPECT_EQ(Ctl({"rows", "--geometry", file, "--compressed-ids", "1"}).status, 1);
+  Write(json::object{});
+  EXPECT_THAT(Ctl({"rows", "--geometry", file, "--compressed-ids", "1"}).err, HasSubstr(file));
+  EXPECT_EQ(Ctl({"rows", "--geometry", file + "x", "--compressed-ids", "1"}).status, 1);
+  EXPECT_EQ(Ctl({"rows"}).status, 2);
+  json::value config = ReadJson(fs::path(ENGRAM_TEST_SOURCE_DIR) / "models/lexicon-small/config.json");
+  Write(config);
+  // The model's pad token id is no compressed id.
+  EXPECT_THAT(Ctl({"rows", "--geometry", file, "--compressed-ids", "1"}).err, HasSubstr("--pad"));
+  for (const char* ids : {"3501", "-1", "x", "1,,2", "1,", ""})
+    EXPECT_EQ(Ctl({"rows", "--geometry", file, "--pad", "1", "--compressed-ids", ids}).status, 2) << ids;
+  EXPECT_EQ(Ctl({"rows", "--geometry", file, "--pad", "1", "--compressed-ids", "1,2"}).status, 0);
+}
+
+TEST_F(EngramctlTest, KeyHash) {
+  // SHA-256 of "abc", FIPS 180-2 appendix B.1.
+  const std::string kAbc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n";
+  EXPECT_EQ(Ctl({"key", "hash"}, "abc").out, kAbc);
+  EXPECT_EQ(Ctl({"key", "hash"}, "abc\n").out, kAbc);
+  EXPECT_NE(Ctl({"key", "hash"}, "").status, 0);
+  EXPECT_EQ(Ctl({"key"}).status, 2);
+}
+
+TEST_F(EngramctlTest, Usage) {
+  const Outcome help = Ctl({"--help"});
+  EXPECT_EQ(help.status, 0);
+  for (const char* command : {"generate", "chat", "tokenize", "detokenize", "models", "status", "rows", "key"}) {
+    EXPECT_THAT(help.out, HasSubstr(std::string("\n  ") + command + " "));
+    const Outcome own = Ctl({command, "--help"});
+    EXPECT_EQ(own.status, 0);
+    EXPECT_THAT(own.out, HasSubstr(std::string("Usage: engramctl ") + command));
+  }
+  EXPECT_EQ(Ctl({}).status, 2);
+  EXPECT_EQ(Ctl({"dance"}).status, 2);
+  EXPECT_EQ(Ctl({"generate", "--bogus"}).status, 2);
+  EXPECT_EQ(Ctl({"generate", "--max-tokens", "many", "hi"}).status, 2);
+  EXPECT_EQ(Ctl({"models", "--url", "ftp://x"}).status, 2);
+  const Outcome nobody = Ctl({"models", "--url", "http://127.0.0.1:1"});
+  EXPECT_EQ(nobody.status, 1);
+  EXPECT_THAT(nobody.err, HasSubstr("127.0.0.1:1"));
+}
+
+TEST_F(EngramctlTest, TalksToADaemon) {
+  Process daemon({std::string(ENGRAM_TEST_BIN_DIR) + "/engramd", "--listen", "127.0.0.1:0", "--model",
+                  std::string(ENGRAM_TEST_SOURCE_DIR) + "/models/lexicon-small"});
+  const std::string marker = "listening on http://127.0.0.1:";
+  ASSERT_TRUE(daemon.WaitForError(marker)) << daemon.err();
+  const std::string url =
+      "http://127.0.0.1:" + std::to_string(std::atoi(daemon.err().c_str() + daemon.err().find(marker) + marker.size()));
+  EXPECT_EQ(Ctl({"status", "--url", url}).out, "ready\n");
+  EXPECT_THAT(Ctl({"status", "--metrics", "--url", url}).out, HasSubstr("engramd_build_info"));
+  EXPECT_EQ(Ctl({"models", "--url", url}).out, "lexicon-small\n");
+  const Outcome tokens = Ctl({"tokenize", "--url", url, "The capital", "of Japan"});
+  EXPECT_EQ(tokens.status, 0) << tokens.err;
+  EXPECT_EQ(Ctl({"detokenize", "--url", url, tokens.out}).out, "The capital of Japan\n");
+
+  const std::vector<std::string> generate = {"generate", "--url", url, "--max-tokens", "8", "--temperature", "0"};
+  const auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = generate;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Outcome streamed = Ctl(with({"The capital of Japan is"}));
+  EXPECT_EQ(streamed.status, 0) << streamed.err;
+  EXPECT_EQ(streamed.out, " Tokyo.\n");
+  EXPECT_EQ(Ctl(with({"--no-stream", "The capital of Japan is"})).out, streamed.out);
+  EXPECT_EQ(Ctl(with({"-"}), "The capital of Japan is").out, streamed.out);
+  EXPECT_NE(Ctl(with({"--no-engram", "The capital of Japan is"})).out, streamed.out);
+  const Outcome raw = Ctl(with({"--no-stream", "--json", "The capital of Japan is"}));
+  EXPECT_EQ(json::parse(raw.out).at("choices").at(0).at("text"), " Tokyo.");
+  const Outcome unknown = Ctl(with({"--model", "nobody", "hi"}));
+  EXPECT_EQ(unknown.status, 1);
+  EXPECT_THAT(unknown.err, AllOf(HasSubstr("404"), HasSubstr("nobody")));
+  const Outcome chat = Ctl({"chat", "--url", url, "--max-tokens", "4", "--temperature", "0", "hello"});
+  EXPECT_EQ(chat.status, 0) << chat.err;
+  EXPECT_GT(chat.out.size(), 1u);
+  daemon.Signal(SIGTERM);
+  EXPECT_EQ(daemon.Wait(), 0);
+}
+
+}  // namespace
+}  // namespace engram
