@@ -83,7 +83,8 @@ class Run:
         self._autocast = self.device.type == "cuda"
         self._forward = self.model
         if self.device.type == "cuda" and hasattr(torch, "compile") and not self.model_config.num_experts:
-            self._forward = torch.compile(self.model)  # experts route by data, which would recompile
+            torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
+            self._forward = torch.compile(self.model)  # not for experts: they route by data, which would recompile
 
     def learning_rate(self) -> float:
         """Linear warm-up, then a cosine to `final_lr_ratio`."""
@@ -259,6 +260,7 @@ def main() -> None:
     threads = settings["train"].get("threads", 0)
     if threads:
         torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # attention weights underflow, and products of denormals are slow
     if args.device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
     run = Run(settings, args.device, pathlib.Path(__file__).resolve().parent)

@@ -69,15 +69,16 @@ class Attention(nn.Module):
         q, k = ops.rotate(q, layout.cos, layout.sin), ops.rotate(k, layout.cos, layout.sin)
         group = self.heads // self.kv_heads
         if hasattr(F, "scaled_dot_product_attention") and x.device.type != "cpu":
-            k, v = (y.repeat_interleave(group, 2).transpose(1, 2) for y in (k, v))
-            out = F.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=layout.attention_bias.to(q.dtype))
+            q, k, v = (y.to(v.dtype).transpose(1, 2) for y in (q, k.repeat_interleave(group, 2),
+                                                               v.repeat_interleave(group, 2)))
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=layout.attention_bias.to(v.dtype))
             return self.o_proj(out.transpose(1, 2).reshape(b, t, -1))
         # [B*kv, group*T, head_dim]: the heads of a group share keys, so one product serves them all.
         q = q.view(b, t, self.kv_heads, group, self.head_dim).permute(0, 2, 3, 1, 4).reshape(-1, group * t, self.head_dim)
         k = k.permute(0, 2, 3, 1).reshape(-1, self.head_dim, t)
         v = v.transpose(1, 2).reshape(-1, t, self.head_dim)
         bias = layout.attention_bias.expand(b, self.kv_heads * group, t, t).reshape(-1, group * t, t)
-        weights = torch.baddbmm(bias, q, k, alpha=self.head_dim ** -0.5).softmax(-1)
+        weights = torch.bmm(q * self.head_dim ** -0.5, k).add_(bias).softmax(-1)  # baddbmm took six times as long
         out = (weights @ v).view(b, self.kv_heads, group, t, self.head_dim).permute(0, 3, 1, 2, 4)
         return self.o_proj(out.reshape(b, t, -1))
 

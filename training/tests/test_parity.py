@@ -60,6 +60,20 @@ class ReferenceModels(unittest.TestCase):
                 with self.subTest(model=name, case=i), torch.no_grad():
                     self.check_case(model, case)
 
+    def test_mixed_precision_runs_and_stays_close(self):
+        tokens = torch.tensor([[5, 77, 300, 12, 9, 1000, 4, 8]])
+        positions = torch.arange(8)[None]
+        for name in self.MODELS:
+            with self.subTest(model=name):
+                model = model_dir.load(VECTORS / "models" / name, VECTORS / "tokenizer.json")
+                memory = model.lookup(model.rows(tokens, positions))
+                exact = model(tokens, model.layout(positions), memory).hidden
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    hidden = model(tokens, model.layout(positions), memory).hidden
+                hidden.float().pow(2).sum().backward()
+                self.assertTrue(all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters()))
+                self.assertLess(float((hidden - exact).detach().norm() / exact.detach().norm()), 0.3)
+
     def test_packed_sequences_equal_separate_ones(self):
         for name in ("dense-paper-hc4", "moe-paper-hc4-fp8"):
             with self.subTest(model=name), torch.no_grad():
