@@ -147,6 +147,11 @@ std::optional<ApiError> RequestReader::Impl::TakeHeader() {
   if (num_lengths > 1 || (num_lengths > 0 && num_encodings > 0)) {
     return ApiError(400, "malformed HTTP request: ambiguous body length");
   }
+  // Beast also takes a list of equal lengths, "5, 5".
+  const std::string* length = request.Header("content-length");
+  if (length != nullptr && length->find_first_not_of("0123456789") != std::string::npos) {
+    return ApiError(400, "malformed HTTP request: bad Content-Length");
+  }
   if (num_encodings > 0) {
     // Beast takes only a final "chunked" for framing and ignores everything else; a proxy in front may not.
     if (request.http_1_0) return ApiError(400, "malformed HTTP request: Transfer-Encoding in HTTP/1.0");
