@@ -5,7 +5,8 @@
   python3 training/build_corpus.py --out training/corpus
 
 Facts come in several wordings; word senses are the most used of WordNet's (by tagged occurrences), one a lemma; reading
-tasks are drawn anew, their answers stand in the prompt. Held out: wordings never trained, entries not chosen, new tasks.
+tasks are drawn anew, their answers stand in the prompt. Held out: wordings never trained, entries not chosen, new
+tasks.
 """
 import argparse
 import gzip
@@ -110,9 +111,9 @@ def main() -> None:
     held_out += [document("new_word", WORDINGS["word"][0], e.lemma, e.gloss) for e in unseen]
     held_out += reading_documents(held_rng, words, 300)
     sample = [pairs["word"][i] for i in sorted(held_rng.choice(len(chosen), min(1000, len(chosen)), replace=False))]
-    recall = {"capital": (pairs["capital"], 0), "capital_question": (pairs["capital"], 3), "symbol": (pairs["symbol"], 0),
-              "symbol_question": (pairs["symbol"], 2), "city": (pairs["city"], 0), "word": (sample, 0),
-              "word_question": (sample, 1)}
+    recall = {"capital": (pairs["capital"], 0), "capital_question": (pairs["capital"], 3),
+              "symbol": (pairs["symbol"], 0), "symbol_question": (pairs["symbol"], 2), "city": (pairs["city"], 0),
+              "word": (sample, 0), "word_question": (sample, 1)}
     tests = {"recall": {name: questions(p, WORDINGS[name.split("_")[0]][i]) for name, (p, i) in recall.items()},
              "reading": {group: [dict(zip(("prompt", "answer"), reading.make(held_rng, words, group)))
                                  for _ in range(200)] for group in reading.TASKS},
@@ -124,8 +125,9 @@ def main() -> None:
     counts: Dict[str, int] = {}
     for d in train:
         counts[d["kind"]] = counts.get(d["kind"], 0) + 1
-    provenance = {"packages": [p.provenance() for p in fetched.values()], "facts": {k: len(v) for k, v in pairs.items()},
-                  "documents": counts, "arguments": {"words": args.words, "reading": args.reading, "seed": args.seed},
+    provenance = {"packages": [p.provenance() for p in fetched.values()],
+                  "facts": {k: len(v) for k, v in pairs.items()}, "documents": counts,
+                  "arguments": {"words": args.words, "reading": args.reading, "seed": args.seed},
                   "note": "Reading tasks are made by this program from the packages' names and words."}
     (args.out / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n",
                                               encoding="utf-8")

@@ -53,8 +53,8 @@ class Evaluation:
             columns["plain model"] = (plain, True)
         found = {name: measures.loss_by_kind(m, self.held_out, on) for name, (m, on) in columns.items()}
         kinds = list(next(iter(found.values())))
-        self.say("## Held-out loss", "", "Nats a token. `new_wording`: facts that were trained, in a wording that was not; "
-                 "`new_word`: word senses that were not trained; `reading`: new reading tasks.")
+        self.say("## Held-out loss", "", "Nats a token. `new_wording`: facts that were trained, in a wording that was "
+                 "not; `new_word`: word senses that were not trained; `reading`: new reading tasks.")
         self.table(["kind", "tokens", *columns],
                    [[k, str(found["Engram on"][k][1]), *("%.3f" % f[k][0] for f in found.values())] for k in kinds])
         self.facts["held_out_loss"] = {n: {k: v[0] for k, v in f.items()} for n, f in found.items()}
@@ -87,9 +87,10 @@ class Evaluation:
         layers = sorted(found)
         kinds = [k for k in measures.TOKEN_KINDS if any(k in found[layer] for layer in layers)]
         values = [[found[layer].get(k, (None, 0))[0] for k in kinds] for layer in layers]
-        plots.heat_map(self.out / "gates_by_kind.png", "mean gate", ["layer %d" % layer for layer in layers], kinds, values)
-        self.say("## Gates", "", "Mean gate by kind of token in %d sentences about capitals and cities; an entity of two tokens "
-                 "or more has an end, where its n-gram is complete." % len(sentences))
+        plots.heat_map(self.out / "gates_by_kind.png", "mean gate", ["layer %d" % layer for layer in layers], kinds,
+                       values)
+        self.say("## Gates", "", "Mean gate by kind of token in %d sentences about capitals and cities; an entity of "
+                 "two tokens or more has an end, where its n-gram is complete." % len(sentences))
         self.table(["layer", *kinds],
                    [[str(layer), *("%.3f (%d)" % found[layer][k] if k in found[layer] else "-" for k in kinds)]
                     for layer in layers])
@@ -108,11 +109,11 @@ class Evaluation:
                   "Engram off": measures.logit_lens(self.model, sequences, False)}
         if plain is not None:
             series["plain model"] = measures.logit_lens(plain, sequences, True)
-        plots.lines(self.out / "logit_lens.png", "logit lens: KL(final || layer), nats", "after layer (0: embedding)", "KL",
-                    {k: list(enumerate(v)) for k, v in series.items()})
+        plots.lines(self.out / "logit_lens.png", "logit lens: KL(final || layer), nats", "after layer (0: embedding)",
+                    "KL", {k: list(enumerate(v)) for k, v in series.items()})
         layers = max(len(v) for v in series.values())
-        self.say("## Logit lens", "", "KL of the final distribution from what the head would say after each layer, nats."
-                 + ("" if plain is not None else " The equal-size plain model was not trained for this report."))
+        self.say("## Logit lens", "", "KL of the final distribution from what the head would say after each layer, "
+                 "nats." + ("" if plain is not None else " No plain model was trained for this report."))
         self.table(["model", "embedding", *("layer %d" % i for i in range(layers - 1))],
                    [[name, *("%.3f" % v for v in values)] for name, values in series.items()])
         self.say("![logit lens](logit_lens.png)", "")
@@ -144,7 +145,7 @@ class Evaluation:
                 log = [json.loads(line) for line in f]
             window = 20
             series[label + "training"] = [
-                (log[i]["step"], sum(e["loss"] for e in log[max(0, i - window):i + 1]) / len(log[max(0, i - window):i + 1]))
+                (log[i]["step"], sum(e["loss"] for e in log[i - window:i + 1]) / (window + 1))
                 for i in range(window, len(log), max(1, len(log) // 200))]
             for key, name in (("held_out_on", "held out"), ("held_out_off", "held out, Engram off")):
                 points = [(e["step"], e[key]) for e in log if key in e]
@@ -160,7 +161,7 @@ class Evaluation:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, type=pathlib.Path, help="model directory; the report is written there")
+    parser.add_argument("--model", required=True, type=pathlib.Path, help="model directory; gets the report")
     parser.add_argument("--corpus", required=True, type=pathlib.Path, help="folder of build_corpus.py")
     parser.add_argument("--run-dir", type=pathlib.Path, help="the run it was exported from")
     parser.add_argument("--plain-run", type=pathlib.Path, help="run of the equal-size model without Engram")
@@ -172,9 +173,9 @@ def main() -> None:
     plain = export.load_run(args.plain_run)[0].to(args.device) if args.plain_run else None
     e.say("# %s: report" % args.model.name, "", "Made by `training/evaluate.py` on %s from the stored weights, "
           "greedy decoding, float32." % datetime.date.today().isoformat(), "")
-    e.answers("recall", "Factual recall", "Greedy; the whole answer must be right, of word senses the first content word. "
-              "Word senses: a sample of the entries trained.")
-    e.answers("reading", "Reading", "Tasks whose answer stands in the prompt or follows from it, new ones; the whole answer.")
+    e.answers("recall", "Factual recall", "Greedy; the whole answer must be right, of word senses the first content "
+              "word. Word senses: a sample of the entries trained.")
+    e.answers("reading", "Reading", "New tasks whose answer stands in the prompt or follows from it; the whole answer.")
     e.losses(plain)
     e.gates()
     e.lens(plain)

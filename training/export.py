@@ -55,15 +55,15 @@ def card(name: str, model: EngramModel, state: Dict, run: Dict, losses: Dict, pr
         if key in losses:
             lines.append("| %s | %.3f (step %d) |" % (label, losses[key], losses["step"]))
     lines += ["", "Prompt it as `Question: What does piano mean? Answer:` (its chat template does), or as",
-              "`The capital of Japan is`, `Definition of piano:`. It knows common word senses, capitals, elements, cities and",
-              "codes, and little else: use it to see a memory at work, not for advice."]
+              "`The capital of Japan is`, `Definition of piano:`. It knows common word senses, capitals, elements,",
+              "cities and codes, and little else: use it to see a memory at work, not for advice."]
     if provenance:
         lines += ["", "## Data", "", "| Debian package | version | licence |", "|---|---|---|"]
         lines += ["| %s | %s | %s |" % (p["package"], p["version"], ", ".join(p["licence"]))
                   for p in provenance["packages"]]
-        lines += ["", "WordNet 3.0 Copyright 2006 by Princeton University; its licence allows use, copies and changes for any",
-                  "purpose as long as this notice is kept. From the other packages single facts were taken (which capital, which",
-                  "symbol). Exact files and digests: `PROVENANCE.json`."]
+        lines += ["", "WordNet 3.0 Copyright 2006 by Princeton University; its licence allows use, copies and changes",
+                  "for any purpose as long as this notice is kept. From the other packages single facts were taken",
+                  "(which capital, which symbol). Exact files and digests: `PROVENANCE.json`."]
     return "\n".join(lines) + "\n"
 
 

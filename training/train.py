@@ -67,7 +67,8 @@ class Run:
         common = dict(batch_rows=self.train.batch_rows, row_tokens=self.train.row_tokens, pad=pad)
         documents = corpus.load(_resolve(base, data["train"]), t, eos)
         self.packer = corpus.Packer(documents, self.train.seed, slices=data.get("slices"),
-                                    memory_off=data.get("memory_off"), prompt_weight=data.get("prompt_weight"), **common)
+                                    memory_off=data.get("memory_off"), prompt_weight=data.get("prompt_weight"),
+                                    **common)
         held_out = corpus.load(_resolve(base, data["held_out"]), t, eos)
         packer = corpus.Packer(held_out, 0, **common)
         batches = min(self.train.held_out_batches, max(1, len(packer.rows_in_epoch(0)) // self.train.batch_rows))
@@ -92,7 +93,8 @@ class Run:
         if self.step < c.warmup_steps:
             return c.learning_rate * (self.step + 1) / c.warmup_steps
         done = (self.step - c.warmup_steps) / max(1, c.steps - c.warmup_steps)
-        return c.learning_rate * (c.final_lr_ratio + (1 - c.final_lr_ratio) * 0.5 * (1 + math.cos(math.pi * min(1, done))))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1, done)))
+        return c.learning_rate * (c.final_lr_ratio + (1 - c.final_lr_ratio) * cosine)
 
     def train_step(self) -> Dict[str, float]:
         """One optimiser step; returns what the log records."""
@@ -212,7 +214,8 @@ def train(run: Run, run_dir: pathlib.Path, settings: Dict[str, Any], until: Opti
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, lambda number, _: stop.append(number))
     last_step = min(run.train.steps, until or run.train.steps)
-    progress = Progress("train", last_step, "tokens", run.train.batch_rows * run.train.row_tokens, run.step, show_seconds)
+    tokens = run.train.batch_rows * run.train.row_tokens
+    progress = Progress("train", last_step, "tokens", tokens, run.step, show_seconds)
     begin, saved_at, saved_step = time.monotonic() - run.seconds, time.monotonic(), run.step
     with open(log_path, "a", encoding="utf-8") as log:
         while run.step < last_step and not stop:
@@ -233,6 +236,8 @@ def train(run: Run, run_dir: pathlib.Path, settings: Dict[str, Any], until: Opti
                 saved_at, saved_step = time.monotonic(), run.step
     if saved_step != run.step:
         checkpoint.save(run_dir, run.step, run.state())
+    for layer, count in run.rows.touched_rows().items():
+        print("layer %d: %d of %d rows updated" % (layer, count, len(run.model.tables()[layer])))
     print("%s at step %d of %d" % ("stopped by signal" if stop else "done", run.step, run.train.steps), flush=True)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the report measures: loss, recall, reading, gates, logit lens. Every function takes a model and returns numbers."""
+"""What the report measures: loss, recall, reading, gates, logit lens. Functions take a model, return numbers."""
 import collections
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -9,8 +9,8 @@ from .inference import forward, greedy
 from .model import EngramModel
 from .tokenizer import Tokenizer
 
-FUNCTION_WORDS = frozenset("a an the of in on at to is are was were be and or that by for with from as it its this which "
-                           "who what does has have not into".split())
+FUNCTION_WORDS = frozenset("a an the of in on at to is are was were be and or that by for with from as it its this "
+                           "which who what does has have not into".split())
 TOKEN_KINDS = ("entity end", "entity inside", "content word", "function word", "punctuation")
 
 
@@ -23,7 +23,8 @@ def first_content_word(text: str) -> str:
 
 
 @torch.no_grad()
-def loss_by_kind(model: EngramModel, documents: Sequence[Tuple[str, List[int]]], on: bool) -> Dict[str, Tuple[float, int]]:
+def loss_by_kind(model: EngramModel, documents: Sequence[Tuple[str, List[int]]],
+                 on: bool) -> Dict[str, Tuple[float, int]]:
     """(kind, tokens) pairs -> kind -> (mean cross entropy in nats a token, tokens); 'all' sums them up."""
     sums: Dict[str, float] = collections.defaultdict(float)
     counts: Dict[str, int] = collections.defaultdict(int)
@@ -90,7 +91,7 @@ def token_kinds(t: Tokenizer, tokens: Sequence[int], entities: Sequence[str]) ->
 @torch.no_grad()
 def gates_by_kind(model: EngramModel, t: Tokenizer,
                   sentences: Sequence[Dict]) -> Dict[int, Dict[str, Tuple[float, int]]]:
-    """layer -> kind of token -> (mean gate over streams, tokens). The first token, which has no n-gram yet, is left out."""
+    """layer -> kind of token -> (mean gate over streams, tokens); without first tokens, which have no n-gram."""
     sums: Dict[Tuple[int, str], List[float]] = collections.defaultdict(list)
     for start in range(0, len(sentences), 64):
         part = sentences[start:start + 64]

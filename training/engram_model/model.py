@@ -74,7 +74,8 @@ class Attention(nn.Module):
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=layout.attention_bias.to(v.dtype))
             return self.o_proj(out.transpose(1, 2).reshape(b, t, -1))
         # [B*kv, group*T, head_dim]: the heads of a group share keys, so one product serves them all.
-        q = q.view(b, t, self.kv_heads, group, self.head_dim).permute(0, 2, 3, 1, 4).reshape(-1, group * t, self.head_dim)
+        q = q.view(b, t, self.kv_heads, group, self.head_dim).permute(0, 2, 3, 1, 4)
+        q = q.reshape(-1, group * t, self.head_dim)
         k = k.permute(0, 2, 3, 1).reshape(-1, self.head_dim, t)
         v = v.transpose(1, 2).reshape(-1, t, self.head_dim)
         bias = layout.attention_bias.expand(b, self.kv_heads * group, t, t).reshape(-1, group * t, t)
@@ -230,7 +231,8 @@ class V41Engram(nn.Module):
         kv = self.wkv(memory)
         keys, value = kv[..., :-d].reshape(streams.shape), kv[..., None, -d:]
         dot = (streams * self.q_weight * self.k_weight * keys).sum(-1)
-        dot = dot * torch.rsqrt((streams * streams).mean(-1) + self.eps) * torch.rsqrt((keys * keys).mean(-1) + self.eps)
+        dot = dot * torch.rsqrt((streams * streams).mean(-1) + self.eps)
+        dot = dot * torch.rsqrt((keys * keys).mean(-1) + self.eps)
         gate = _gate(dot * d ** -0.5)
         return gate[..., None] * value, gate
 

@@ -24,8 +24,7 @@ class _RmsNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> Tuple:
         x, weight, r = ctx.saved_tensors
         normed = x * r
-        grad_weight = (grad * normed)
-        grad_weight = grad_weight.reshape(-1, *weight.shape).sum(0)
+        grad_weight = (grad * normed).reshape(-1, *weight.shape).sum(0)
         scaled = grad * weight
         inner = (scaled * normed).mean(-1, keepdim=True)
         return scaled.sub_(normed.mul_(inner)).mul_(r), grad_weight, None
@@ -91,7 +90,8 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 class _CausalConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, dilation: int, positions: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, dilation: int,
+                positions: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x, weight, positions)
         ctx.dilation = dilation
         return _conv_formula(x, weight, dilation, positions)

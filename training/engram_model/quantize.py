@@ -54,7 +54,7 @@ def quantize_rows(rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     for start in range(0, n, _CHUNK_ROWS):
         part = rows[start:start + _CHUNK_ROWS].astype(np.float64).reshape(-1, width // GROUP, GROUP)
         largest = np.abs(part).max(axis=2)
-        mantissa, exponent = np.frexp(largest / _MAX_E4M3)  # largest / 448 = mantissa * 2^exponent, mantissa in [0.5, 1)
+        mantissa, exponent = np.frexp(largest / _MAX_E4M3)  # mantissa in [0.5, 1)
         exponent = np.where(mantissa == 0.5, exponent - 1, exponent)
         exponent = np.where(largest == 0, 0, np.clip(exponent, -127, 127))
         scaled = np.ldexp(part, -exponent[..., None])

@@ -65,7 +65,8 @@ def read(path: os.PathLike) -> Dict[str, StoredTensor]:
         expected = int(np.prod(shape, dtype=np.int64)) * storage.itemsize
         if not 0 <= begin <= end <= len(data) or end - begin != expected:
             raise ValueError("%s: tensor %s: offsets %d..%d do not hold %d bytes" % (path, name, begin, end, expected))
-        out[name] = StoredTensor(dtype, np.frombuffer(data, storage, expected // storage.itemsize, begin).reshape(shape))
+        bits = np.frombuffer(data, storage, expected // storage.itemsize, begin)
+        out[name] = StoredTensor(dtype, bits.reshape(shape))
     return out
 
 

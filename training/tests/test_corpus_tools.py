@@ -28,7 +28,8 @@ class Glosses(unittest.TestCase):
 
 
 class ReadingTasks(unittest.TestCase):
-    WORDS = reading.Words(["Ann", "Bob", "Cy", "Di"], ["lamp", "box", "hat", "pen", "cup"], ["Rome", "Oslo", "Lima", "Bonn"])
+    WORDS = reading.Words(["Ann", "Bob", "Cy", "Di"], ["lamp", "box", "hat", "pen", "cup"],
+                          ["Rome", "Oslo", "Lima", "Bonn"])
 
     def test_copies_stand_in_the_prompt(self):
         rng = np.random.default_rng(0)
@@ -61,8 +62,8 @@ class Measures(unittest.TestCase):
         engram = dict(layer_ids=[1], vocab_size=[100, 200], n_heads=2, head_dim=32, pad_token_id=4093,
                       compressed_vocab_size=3501)
         c = config.from_dict(dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-                                  head_dim=16, intermediate_size=48, vocab_size=4096, eos_token_id=4092, pad_token_id=4093,
-                                  engram=engram))
+                                  head_dim=16, intermediate_size=48, vocab_size=4096, eos_token_id=4092,
+                                  pad_token_id=4093, engram=engram))
         cls.model = EngramModel(c, torch.from_numpy(cls.t.compressed_map()))
         cls.model.initialise(3)
         cls.model.eval()

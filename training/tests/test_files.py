@@ -51,7 +51,8 @@ class Safetensors(unittest.TestCase):
                    "b": StoredTensor("F32", rng.normal(size=(7,)).astype(np.float32)),
                    "c": StoredTensor("F8_E4M3", rng.integers(0, 255, (4, 32)).astype(np.uint8)),
                    "d": StoredTensor("F8_E8M0", rng.integers(0, 255, (4, 1)).astype(np.uint8)),
-                   "e": StoredTensor("I64", np.array([1, -2])), "empty": StoredTensor("F32", np.zeros((0, 4), np.float32))}
+                   "e": StoredTensor("I64", np.array([1, -2])),
+                   "empty": StoredTensor("F32", np.zeros((0, 4), np.float32))}
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "x.safetensors"
             safetensors_io.write(path, tensors)

@@ -51,7 +51,8 @@ def slow_merges(words, num_merges):
 
 
 class Trainer(unittest.TestCase):
-    TEXTS = ["the cat sat on the mat", "aaaaaa aaaa aaa", "the theatre, the others; Zürich über ü", "banana bandana"] * 3
+    TEXTS = ["the cat sat on the mat", "aaaaaa aaaa aaa", "the theatre, the others; Zürich über ü",
+             "banana bandana"] * 3
 
     def test_merges_equal_a_full_recount(self):
         words = bpe.count_words(self.TEXTS)
