@@ -213,6 +213,9 @@ void HttpServer::Impl::Shutdown() {
   io.stop();
   work.stop();
   for (std::thread& thread : threads) thread.join();
+  // The posted close may not have run before the threads stopped, and connections that nobody accepted would hang.
+  error_code ignored;
+  acceptor.close(ignored);
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpOptions options, const EngineDirectory& engines,
