@@ -184,6 +184,7 @@ void GenerationReply::Handle(uint32_t prompt_index, GenerationEvent& event) {
   }
   ++num_choices_done_;
   part.finish_reason = event.finish_reason;
+  part.stop_token = event.stop_token;
   if (event.finish_reason == FinishReason::kCancelled) {
     error_.emplace(Unavailable("the generation was cancelled by the server, which is shutting down or overloaded"));
     return;
@@ -233,7 +234,10 @@ void GenerationReply::Emit(ChoicePart part) {
   ChoicePart& whole = choices_[part.index].whole;
   whole.text += part.text;
   std::move(part.tokens.begin(), part.tokens.end(), std::back_inserter(whole.tokens));
-  if (part.finish_reason) whole.finish_reason = part.finish_reason;
+  if (part.finish_reason) {
+    whole.finish_reason = part.finish_reason;
+    whole.stop_token = part.stop_token;
+  }
 }
 
 void GenerationReply::AppendChoice(std::string& out, const ChoicePart& part) {
@@ -250,6 +254,7 @@ void GenerationReply::AppendChoice(std::string& out, const ChoicePart& part) {
     std::vector<int32_t> ids;
     for (const ReportedToken& token : part.tokens)
       if (!token.is_prompt) ids.push_back(token.id);
+    if (part.stop_token) ids.push_back(*part.stop_token);
     out += "\"token_ids\":";
     AppendInts(out, ids);
     out += ',';

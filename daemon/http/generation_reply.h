@@ -33,6 +33,7 @@ struct ChoicePart {
   std::string text;
   std::vector<ReportedToken> tokens;
   std::optional<FinishReason> finish_reason;  // set in the last part
+  std::optional<int32_t> stop_token;          // the EOS or stop token that ended it; not one of `tokens`
 };
 
 // What is the same in every chunk of a reply.

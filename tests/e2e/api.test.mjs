@@ -108,8 +108,12 @@ test('stop strings, stop ids and logit bias', async () => {
   const stopped = (await complete({ stop: [second] })).choices[0];
   assert.equal(stopped.text, text.slice(0, text.indexOf(second)));
   assert.equal(stopped.finish_reason, 'stop');
-  const byId = (await complete({ stop_token_ids: [ids[0]] })).choices[0];
-  assert.deepEqual([byId.text, byId.finish_reason], ['', 'stop']);
+  const ended = await complete({ stop_token_ids: [ids[1]], return_token_ids: true });
+  const byId = ended.choices[0];
+  assert.equal(byId.finish_reason, 'stop');
+  assert.deepEqual(byId.token_ids, ids.slice(0, 2)); // the stop token was generated too: counted and listed, not shown
+  assert.equal(ended.usage.completion_tokens, 2);
+  assert.ok(text.startsWith(byId.text) && byId.text.length < text.length);
   const biased = (await complete({ logit_bias: { 77: 100 }, return_token_ids: true })).choices[0];
   assert.deepEqual(biased.token_ids, [77, 77, 77, 77]);
 });
