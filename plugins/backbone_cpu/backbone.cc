@@ -28,7 +28,7 @@ uint64_t KvTokens(const ModelConfig& config, const Options& options) {
   if (options.kv_cache_tokens != 0) return options.kv_cache_tokens;
   const uint64_t affordable = kDefaultKvBytes / (KvCache::FloatsPerToken(config) * sizeof(float));
   return std::max<uint64_t>(KvCache::kBlockPositions,
-                            std::min<uint64_t>(uint64_t{config.max_positions} * 8, affordable));
+                            std::min<uint64_t>(uint64_t{config.max_positions} * options.max_sequences, affordable));
 }
 
 ModelConfig ReadBoundedConfig(const std::string& model_dir, const Options& options) {
