@@ -16,16 +16,12 @@
 #include "serve/batch_builder.h"
 #include "serve/engine_metrics.h"
 #include "serve/fair_queue.h"
+#include "serve/generation_progress.h"
 #include "serve/request_check.h"
-#include "serve/sampler.h"
 #include "serve/sequence.h"
 
 namespace engram {
 namespace {
-
-double Seconds(std::chrono::steady_clock::duration d) {
-  return std::chrono::duration<double>(d).count();
-}
 
 EngineOptions Effective(EngineOptions options, const BackboneInfo& info) {
   options.max_batch_tokens = std::max(1u, std::min(options.max_batch_tokens, info.max_batch_tokens));
@@ -78,28 +74,12 @@ struct Engine::Impl {
   Status Reserve(Generation& generation);
   void Step();
   Result<StepOutput> RunBackbone();
-  void TakeOutput(const SliceOwner& owner, const StepOutput& output);
-  void TakePrefill(const SliceOwner& owner, const StepOutput& output);
-  void StartDecoding(Generation& generation, std::span<const float> logits);
-  void SampleNext(Generation& generation, uint32_t index, std::span<const float> logits,
-                  std::vector<PositionTrace> traces);
-  void Emit(Generation& generation, GenerationEvent event);
-  void FinishChoice(Generation& generation, uint32_t index, FinishReason reason, std::optional<int32_t> stop_token,
-                    std::string text, std::vector<PositionTrace> traces);
-  void FinishWithHeldText(Generation& generation, uint32_t index, FinishReason reason,
-                          std::optional<int32_t> stop_token, std::vector<PositionTrace> traces);
-  void FinishAll(Generation& generation, FinishReason reason);
-  void Fail(Generation& generation, Error error);
-  void FinishGeneration(Generation& generation);
   void LeaveQueue(size_t count);
-  std::span<const float> LogitsRow(const StepOutput& output, uint32_t row) const {
-    return {output.logits + size_t{row} * vocab_size, vocab_size};
-  }
+  void Forget(GenerationId id);
 
   const std::unique_ptr<Model> model;
   const EngineOptions options;
   const RowLayout layout;
-  const uint32_t vocab_size;
   EngineMetrics metrics;
 
   mutable std::mutex mutex;
@@ -120,8 +100,7 @@ struct Engine::Impl {
   uint32_t num_running = 0;  // sequences of `running`
   BatchBuilder builder;
   Batch batch;
-  SamplerScratch scratch;
-  SteadyTime step_ended_at;
+  GenerationProgress progress;
 
   std::atomic<uint32_t> running_now{0};  // num_running for stats()
   std::thread thread;
@@ -132,10 +111,9 @@ Engine::Impl::Impl(std::unique_ptr<Model> m, EngineOptions o, MetricRegistry& re
     : model(std::move(m)),
       options(Effective(o, model->backbone().info())),
       layout(*model),
-      vocab_size(model->backbone().info().vocab_size),
       metrics(registry, model->name()),
       builder({options.max_batch_tokens, options.prefill_chunk}, layout.ids_per_token),
-      scratch(vocab_size) {
+      progress(*model, layout, metrics, [this](GenerationId id) { Forget(id); }) {
   collector = registry.AddCollector([this](MetricSink& sink) {
     const Stats stats = ReadStats();
     CollectGauges(sink, model->name(),
@@ -147,7 +125,7 @@ Engine::Impl::Impl(std::unique_ptr<Model> m, EngineOptions o, MetricRegistry& re
 
 Result<GenerationId> Engine::Impl::Submit(GenerationRequest request, std::shared_ptr<GenerationListener> listener) {
   const BackboneInfo& info = model->backbone().info();
-  ENGRAM_CHECK_OK(CheckRequest(request, {vocab_size, info.max_positions, options.max_choices}));
+  ENGRAM_CHECK_OK(CheckRequest(request, {info.vocab_size, info.max_positions, options.max_choices}));
   const auto admissible = [this]() -> Status {
     if (draining) return Unavailable("the model \"" + model->name() + "\" is shutting down");
     if (num_queued >= options.max_queued)
@@ -216,7 +194,8 @@ void Engine::Impl::Run() {
   std::vector<std::unique_ptr<Generation>> cancelled;
   while (WaitForWork(cancelled)) {
     LeaveQueue(cancelled.size());
-    for (const std::unique_ptr<Generation>& generation : cancelled) FinishAll(*generation, FinishReason::kCancelled);
+    for (const std::unique_ptr<Generation>& generation : cancelled)
+      progress.FinishAll(*generation, FinishReason::kCancelled);
     cancelled.clear();
     try {
       Iterate();
@@ -224,7 +203,7 @@ void Engine::Impl::Run() {
       // The thread root: only the allocator throws here, so what was running gives its memory back.
       log::Error("engine of {}: {}", model->name(), e.what());
       for (const std::unique_ptr<Generation>& generation : running)
-        if (!generation->finished) Fail(*generation, ResourceExhausted(std::string("engine: ") + e.what()));
+        if (!generation->finished) progress.Fail(*generation, ResourceExhausted(std::string("engine: ") + e.what()));
     }
     std::erase_if(running, [](const std::unique_ptr<Generation>& generation) { return generation->finished; });
     num_running = 0;
@@ -246,9 +225,15 @@ void Engine::Impl::LeaveQueue(size_t count) {
   num_queued -= static_cast<uint32_t>(count);
 }
 
+void Engine::Impl::Forget(GenerationId id) {
+  std::lock_guard lock(mutex);
+  live.erase(id);
+  if (live.empty()) idle.notify_all();
+}
+
 void Engine::Impl::Iterate() {
   for (const std::unique_ptr<Generation>& generation : running)
-    if (generation->cancelled && !generation->finished) FinishAll(*generation, FinishReason::kCancelled);
+    if (generation->cancelled && !generation->finished) progress.FinishAll(*generation, FinishReason::kCancelled);
   Admit();
   Step();
 }
@@ -262,7 +247,7 @@ void Engine::Impl::Admit() {
     if (next == nullptr) return;
     if (next->cancelled) {
       LeaveQueue(1);
-      FinishAll(*next, FinishReason::kCancelled);
+      progress.FinishAll(*next, FinishReason::kCancelled);
       next = nullptr;
       continue;
     }
@@ -273,7 +258,7 @@ void Engine::Impl::Admit() {
       const bool may_pass = reserved.error().code == ErrorCode::kResourceExhausted && num_running > 0;
       if (may_pass) return;
       LeaveQueue(1);
-      Fail(*next, std::move(reserved).error());
+      progress.Fail(*next, std::move(reserved).error());
       next = nullptr;
       continue;
     }
@@ -306,18 +291,19 @@ void Engine::Impl::Step() {
   if (batch.tokens.empty()) return;
   const SteadyTime started_at = std::chrono::steady_clock::now();
   Result<StepOutput> output = RunBackbone();
-  step_ended_at = std::chrono::steady_clock::now();
-  metrics.step_seconds.Observe(Seconds(step_ended_at - started_at));
+  const SteadyTime ended_at = std::chrono::steady_clock::now();
+  metrics.step_seconds.Observe(Seconds(ended_at - started_at));
   metrics.batch_tokens.Observe(static_cast<double>(batch.tokens.size()));
   metrics.batch_sequences.Observe(static_cast<double>(batch.slices.size()));
   if (!output) {
     log::Error("step of {} with {} tokens of {} sequences failed: {}", model->name(), batch.tokens.size(),
                batch.slices.size(), output.error().message);
     for (const SliceOwner& owner : batch.owners)
-      if (!owner.generation->finished) Fail(*owner.generation, output.error());
+      if (!owner.generation->finished) progress.Fail(*owner.generation, output.error());
     return;
   }
-  for (const SliceOwner& owner : batch.owners) TakeOutput(owner, *output);
+  const StepResult result{*output, static_cast<uint32_t>(batch.tokens.size()), ended_at};
+  for (const SliceOwner& owner : batch.owners) progress.Take(owner, result);
 }
 
 Result<StepOutput> Engine::Impl::RunBackbone() {
@@ -337,177 +323,6 @@ Result<StepOutput> Engine::Impl::RunBackbone() {
   if (batch.wants_gates && output.gates == nullptr)
     return Internal("the backbone returned no gates when asked for them");
   return output;
-}
-
-void Engine::Impl::TakeOutput(const SliceOwner& owner, const StepOutput& output) {
-  Generation& generation = *owner.generation;
-  // A cancelled one is ended before the next step.
-  if (generation.finished || generation.cancelled) return;
-  if (owner.prefill) return TakePrefill(owner, output);
-  Choice& choice = generation.choices[owner.choice];
-  if (choice.done) return;
-  ++choice.num_processed;
-  std::vector<PositionTrace> traces;
-  if (generation.traces_gates || generation.traces_rows)
-    traces.push_back(TracePosition(layout, generation.traces_gates ? output.gates : nullptr,
-                                   static_cast<uint32_t>(batch.tokens.size()), owner.first_token,
-                                   generation.traces_rows ? choice.row_ids.data() : nullptr));
-  SampleNext(generation, owner.choice, LogitsRow(output, owner.first_logits), std::move(traces));
-}
-
-void Engine::Impl::TakePrefill(const SliceOwner& owner, const StepOutput& output) {
-  Generation& generation = *owner.generation;
-  const GenerationRequest& request = generation.request;
-  const uint32_t begin = generation.num_prefilled;
-  if (generation.traces_gates || generation.traces_rows)
-    for (uint32_t i = 0; i < owner.num_tokens; ++i)
-      generation.prompt_traces.push_back(TracePosition(
-          layout, generation.traces_gates ? output.gates : nullptr, static_cast<uint32_t>(batch.tokens.size()),
-          owner.first_token + i,
-          generation.traces_rows ? generation.prompt_row_ids.data() + size_t{begin + i} * layout.ids_per_token
-                                 : nullptr));
-  if (request.prompt_logprobs) {
-    if (begin == 0) generation.prompt_logprobs.emplace_back();
-    for (uint32_t i = 0; i < owner.num_tokens && begin + i + 1 < request.prompt.size(); ++i) {
-      const std::span<const float> logits = LogitsRow(output, owner.first_logits + i);
-      if (Status finite = CheckLogits(logits); !finite) return Fail(generation, std::move(finite).error());
-      generation.prompt_logprobs.push_back(
-          LogprobOf(logits, request.prompt[begin + i + 1], *request.logprobs, scratch));
-    }
-  }
-  generation.num_prefilled += owner.num_tokens;
-  if (!generation.prefilled()) return;
-  generation.prompt_row_ids = {};
-  if (request.prompt_logprobs || generation.traces_gates || generation.traces_rows) {
-    GenerationEvent event;
-    event.kind = GenerationEvent::Kind::kPrompt;
-    event.prompt_logprobs = std::move(generation.prompt_logprobs);
-    event.prompt_traces = std::move(generation.prompt_traces);
-    Emit(generation, std::move(event));
-    if (generation.cancelled) return;
-  }
-  if (request.max_tokens == 0) return FinishAll(generation, FinishReason::kLength);
-  StartDecoding(generation, LogitsRow(output, owner.first_logits + owner.num_logits - 1));
-}
-
-void Engine::Impl::StartDecoding(Generation& generation, std::span<const float> logits) {
-  // The others only held room so far; on this thread nobody can take it between the two calls.
-  for (uint32_t i = 1; i < generation.choices.size(); ++i) {
-    model->backbone().FreeSequence(std::exchange(generation.choices[i].sequence, engram_sequence_id{0}));
-    Result<engram_sequence_id> fork =
-        model->backbone().ForkSequence(generation.choices[0].sequence, generation.reserve_tokens());
-    if (!fork) return Fail(generation, std::move(fork).error());
-    generation.choices[i].sequence = *fork;
-  }
-  for (uint32_t i = 0; i < generation.choices.size(); ++i) {
-    StartChoice(*model, generation, i);
-    SampleNext(generation, i, logits, {});
-    if (generation.finished || generation.cancelled) return;
-  }
-}
-
-void Engine::Impl::SampleNext(Generation& generation, uint32_t index, std::span<const float> logits,
-                              std::vector<PositionTrace> traces) {
-  const GenerationRequest& request = generation.request;
-  Choice& choice = generation.choices[index];
-  const Result<int32_t> sampled = choice.sampler->Sample(logits, scratch);
-  if (!sampled) return Fail(generation, sampled.error());
-  const int32_t token = *sampled;
-  if (choice.num_generated++ == 0) {
-    metrics.time_to_first_token_seconds.Observe(Seconds(step_ended_at - generation.submitted_at));
-  } else {
-    metrics.time_per_output_token_seconds.Observe(Seconds(step_ended_at - choice.last_token_at));
-  }
-  choice.last_token_at = step_ended_at;
-  ++generation.completion_tokens;
-  metrics.generated_tokens.Add();
-  if (generation.ends_on(token, model->eos_token_ids()))
-    return FinishWithHeldText(generation, index, FinishReason::kStop, token, std::move(traces));
-
-  const bool last = choice.num_generated == request.max_tokens;
-  choice.next_token = token;
-  if (generation.uses_memory && !last) {
-    choice.row_ids.clear();
-    model->memory()->AppendRowIds(*choice.rows, {&token, 1}, choice.row_ids);
-  }
-  GenerationEvent event;
-  event.kind = GenerationEvent::Kind::kToken;
-  event.choice = index;
-  event.token = token;
-  if (request.logprobs) event.logprob = LogprobOf(logits, token, *request.logprobs, scratch);
-  StopStrings::Piece piece = choice.stops->Push(choice.decoder->Push(token));
-  event.text = std::move(piece.text);
-  event.traces = std::move(traces);
-  Emit(generation, std::move(event));
-  if (piece.stopped) return FinishChoice(generation, index, FinishReason::kStop, std::nullopt, {}, {});
-  if (last) FinishWithHeldText(generation, index, FinishReason::kLength, std::nullopt, {});
-}
-
-void Engine::Impl::Emit(Generation& generation, GenerationEvent event) {
-  if (generation.listener->OnEvent(std::move(event))) return;
-  generation.cancelled = true;
-}
-
-void Engine::Impl::FinishWithHeldText(Generation& generation, uint32_t index, FinishReason reason,
-                                      std::optional<int32_t> stop_token, std::vector<PositionTrace> traces) {
-  Choice& choice = generation.choices[index];
-  std::string text;
-  if (choice.decoder) {
-    StopStrings::Piece piece = choice.stops->Push(choice.decoder->Finish());
-    text = std::move(piece.text);
-    if (!piece.stopped) text += choice.stops->Finish();
-    if (piece.stopped && reason == FinishReason::kLength) reason = FinishReason::kStop;
-  }
-  FinishChoice(generation, index, reason, stop_token, std::move(text), std::move(traces));
-}
-
-void Engine::Impl::FinishChoice(Generation& generation, uint32_t index, FinishReason reason,
-                                std::optional<int32_t> stop_token, std::string text,
-                                std::vector<PositionTrace> traces) {
-  Choice& choice = generation.choices[index];
-  if (choice.sequence != 0) model->backbone().FreeSequence(std::exchange(choice.sequence, engram_sequence_id{0}));
-  choice.done = true;
-  choice.reason = reason;
-  GenerationEvent event;
-  event.kind = GenerationEvent::Kind::kChoiceDone;
-  event.choice = index;
-  event.text = std::move(text);
-  event.traces = std::move(traces);
-  event.finish_reason = reason;
-  event.stop_token = stop_token;
-  Emit(generation, std::move(event));
-  if (std::all_of(generation.choices.begin(), generation.choices.end(), [](const Choice& c) { return c.done; }))
-    FinishGeneration(generation);
-}
-
-void Engine::Impl::FinishAll(Generation& generation, FinishReason reason) {
-  for (uint32_t i = 0; i < generation.choices.size(); ++i)
-    if (!generation.choices[i].done) FinishWithHeldText(generation, i, reason, std::nullopt, {});
-}
-
-void Engine::Impl::Fail(Generation& generation, Error error) {
-  generation.error = std::move(error);
-  FinishAll(generation, FinishReason::kError);
-}
-
-void Engine::Impl::FinishGeneration(Generation& generation) {
-  // One reason per request: the worst of its choices.
-  FinishReason reason = generation.choices[0].reason;
-  for (const Choice& choice : generation.choices) reason = std::max(reason, choice.reason);
-  metrics.requests[static_cast<size_t>(reason)]->Add();
-  metrics.request_seconds.Observe(Seconds(std::chrono::steady_clock::now() - generation.submitted_at));
-  log::Debug("generation {} of {} done: {}, {} prompt and {} generated tokens", generation.request.request_id,
-             model->name(), FinishReasonName(reason), generation.request.prompt.size(), generation.completion_tokens);
-  GenerationEvent event;
-  event.kind = GenerationEvent::Kind::kDone;
-  event.finish_reason = reason;
-  event.usage = {static_cast<uint32_t>(generation.request.prompt.size()), generation.completion_tokens, 0};
-  event.error = std::move(generation.error);
-  Emit(generation, std::move(event));
-  generation.finished = true;
-  std::lock_guard lock(mutex);
-  live.erase(generation.id);
-  if (live.empty()) idle.notify_all();
 }
 
 Engine::Engine(std::unique_ptr<Model> model, EngineOptions options, MetricRegistry& metrics)

@@ -24,6 +24,10 @@ namespace engram {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
 
+inline double Seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
 // How the row ids of one token are laid out, and in which order traces show them.
 struct RowLayout {
   explicit RowLayout(const Model& model);

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/generation_progress.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/log.h"
+
+namespace engram {
+
+GenerationProgress::GenerationProgress(const Model& model, const RowLayout& layout, EngineMetrics& metrics,
+                                       std::function<void(uint64_t id)> on_finished)
+    : model_(model),
+      layout_(layout),
+      metrics_(metrics),
+      on_finished_(std::move(on_finished)),
+      vocab_size_(model.backbone().info().vocab_size),
+      scratch_(vocab_size_) {}
+
+std::span<const float> GenerationProgress::LogitsRow(const StepResult& step, uint32_t row) const {
+  return {step.output.logits + size_t{row} * vocab_size_, vocab_size_};
+}
+
+void GenerationProgress::Take(const SliceOwner& owner, const StepResult& step) {
+  Generation& generation = *owner.generation;
+  // A cancelled one is ended before the next step.
+  if (generation.finished || generation.cancelled) return;
+  if (owner.prefill) return TakePrefill(owner, step);
+  Choice& choice = generation.choices[owner.choice];
+  if (choice.done) return;
+  ++choice.num_processed;
+  std::vector<PositionTrace> traces;
+  if (generation.traces_gates || generation.traces_rows)
+    traces.push_back(TracePosition(layout_, generation.traces_gates ? step.output.gates : nullptr, step.num_tokens,
+                                   owner.first_token, generation.traces_rows ? choice.row_ids.data() : nullptr));
+  SampleNext(generation, owner.choice, LogitsRow(step, owner.first_logits), step, std::move(traces));
+}
+
+void GenerationProgress::TakePrefill(const SliceOwner& owner, const StepResult& step) {
+  Generation& generation = *owner.generation;
+  const GenerationRequest& request = generation.request;
+  const uint32_t begin = generation.num_prefilled;
+  if (generation.traces_gates || generation.traces_rows)
+    for (uint32_t i = 0; i < owner.num_tokens; ++i)
+      generation.prompt_traces.push_back(TracePosition(
+          layout_, generation.traces_gates ? step.output.gates : nullptr, step.num_tokens, owner.first_token + i,
+          generation.traces_rows ? generation.prompt_row_ids.data() + size_t{begin + i} * layout_.ids_per_token
+                                 : nullptr));
+  if (request.prompt_logprobs) {
+    if (begin == 0) generation.prompt_logprobs.emplace_back();
+    for (uint32_t i = 0; i < owner.num_tokens && begin + i + 1 < request.prompt.size(); ++i) {
+      const std::span<const float> logits = LogitsRow(step, owner.first_logits + i);
+      if (Status finite = CheckLogits(logits); !finite) return Fail(generation, std::move(finite).error());
+      generation.prompt_logprobs.push_back(
+          LogprobOf(logits, request.prompt[begin + i + 1], *request.logprobs, scratch_));
+    }
+  }
+  generation.num_prefilled += owner.num_tokens;
+  if (!generation.prefilled()) return;
+  generation.prompt_row_ids = {};
+  if (request.prompt_logprobs || generation.traces_gates || generation.traces_rows) {
+    GenerationEvent event;
+    event.kind = GenerationEvent::Kind::kPrompt;
+    event.prompt_logprobs = std::move(generation.prompt_logprobs);
+    event.prompt_traces = std::move(generation.prompt_traces);
+    Emit(generation, std::move(event));
+    if (generation.cancelled) return;
+  }
+  if (request.max_tokens == 0) return FinishAll(generation, FinishReason::kLength);
+  StartDecoding(generation, LogitsRow(step, owner.first_logits + owner.num_logits - 1), step);
+}
+
+void GenerationProgress::StartDecoding(Generation& generation, std::span<const float> logits, const StepResult& step) {
+  // The others only held room so far; on this thread nobody can take it between the two calls.
+  for (uint32_t i = 1; i < generation.choices.size(); ++i) {
+    model_.backbone().FreeSequence(std::exchange(generation.choices[i].sequence, engram_sequence_id{0}));
+    Result<engram_sequence_id> fork =
+        model_.backbone().ForkSequence(generation.choices[0].sequence, generation.reserve_tokens());
+    if (!fork) return Fail(generation, std::move(fork).error());
+    generation.choices[i].sequence = *fork;
+  }
+  for (uint32_t i = 0; i < generation.choices.size(); ++i) {
+    StartChoice(model_, generation, i);
+    SampleNext(generation, i, logits, step, {});
+    if (generation.finished || generation.cancelled) return;
+  }
+}
+
+void GenerationProgress::SampleNext(Generation& generation, uint32_t index, std::span<const float> logits,
+                                    const StepResult& step, std::vector<PositionTrace> traces) {
+  const GenerationRequest& request = generation.request;
+  Choice& choice = generation.choices[index];
+  const Result<int32_t> sampled = choice.sampler->Sample(logits, scratch_);
+  if (!sampled) return Fail(generation, sampled.error());
+  const int32_t token = *sampled;
+  if (choice.num_generated++ == 0) {
+    metrics_.time_to_first_token_seconds.Observe(Seconds(step.ended_at - generation.submitted_at));
+  } else {
+    metrics_.time_per_output_token_seconds.Observe(Seconds(step.ended_at - choice.last_token_at));
+  }
+  choice.last_token_at = step.ended_at;
+  ++generation.completion_tokens;
+  metrics_.generated_tokens.Add();
+  if (generation.ends_on(token, model_.eos_token_ids()))
+    return FinishWithHeldText(generation, index, FinishReason::kStop, token, std::move(traces));
+
+  const bool last = choice.num_generated == request.max_tokens;
+  choice.next_token = token;
+  if (generation.uses_memory && !last) {
+    choice.row_ids.clear();
+    model_.memory()->AppendRowIds(*choice.rows, {&token, 1}, choice.row_ids);
+  }
+  GenerationEvent event;
+  event.kind = GenerationEvent::Kind::kToken;
+  event.choice = index;
+  event.token = token;
+  if (request.logprobs) event.logprob = LogprobOf(logits, token, *request.logprobs, scratch_);
+  StopStrings::Piece piece = choice.stops->Push(choice.decoder->Push(token));
+  event.text = std::move(piece.text);
+  event.traces = std::move(traces);
+  Emit(generation, std::move(event));
+  if (piece.stopped) return FinishChoice(generation, index, FinishReason::kStop, std::nullopt, {}, {});
+  if (last) FinishWithHeldText(generation, index, FinishReason::kLength, std::nullopt, {});
+}
+
+void GenerationProgress::Emit(Generation& generation, GenerationEvent event) {
+  if (generation.listener->OnEvent(std::move(event))) return;
+  generation.cancelled = true;
+}
+
+void GenerationProgress::FinishWithHeldText(Generation& generation, uint32_t index, FinishReason reason,
+                                            std::optional<int32_t> stop_token, std::vector<PositionTrace> traces) {
+  Choice& choice = generation.choices[index];
+  std::string text;
+  if (choice.decoder) {
+    StopStrings::Piece piece = choice.stops->Push(choice.decoder->Finish());
+    text = std::move(piece.text);
+    if (!piece.stopped) text += choice.stops->Finish();
+    if (piece.stopped && reason == FinishReason::kLength) reason = FinishReason::kStop;
+  }
+  FinishChoice(generation, index, reason, stop_token, std::move(text), std::move(traces));
+}
+
+void GenerationProgress::FinishChoice(Generation& generation, uint32_t index, FinishReason reason,
+                                      std::optional<int32_t> stop_token, std::string text,
+                                      std::vector<PositionTrace> traces) {
+  Choice& choice = generation.choices[index];
+  if (choice.sequence != 0) model_.backbone().FreeSequence(std::exchange(choice.sequence, engram_sequence_id{0}));
+  choice.done = true;
+  choice.reason = reason;
+  GenerationEvent event;
+  event.kind = GenerationEvent::Kind::kChoiceDone;
+  event.choice = index;
+  event.text = std::move(text);
+  event.traces = std::move(traces);
+  event.finish_reason = reason;
+  event.stop_token = stop_token;
+  Emit(generation, std::move(event));
+  if (std::all_of(generation.choices.begin(), generation.choices.end(), [](const Choice& c) { return c.done; }))
+    FinishGeneration(generation);
+}
+
+void GenerationProgress::FinishAll(Generation& generation, FinishReason reason) {
+  for (uint32_t i = 0; i < generation.choices.size(); ++i)
+    if (!generation.choices[i].done) FinishWithHeldText(generation, i, reason, std::nullopt, {});
+}
+
+void GenerationProgress::Fail(Generation& generation, Error error) {
+  generation.error = std::move(error);
+  FinishAll(generation, FinishReason::kError);
+}
+
+void GenerationProgress::FinishGeneration(Generation& generation) {
+  // One reason per request: the worst of its choices.
+  FinishReason reason = generation.choices[0].reason;
+  for (const Choice& choice : generation.choices) reason = std::max(reason, choice.reason);
+  metrics_.requests[static_cast<size_t>(reason)]->Add();
+  metrics_.request_seconds.Observe(Seconds(std::chrono::steady_clock::now() - generation.submitted_at));
+  log::Debug("generation {} of {} done: {}, {} prompt and {} generated tokens", generation.request.request_id,
+             model_.name(), FinishReasonName(reason), generation.request.prompt.size(), generation.completion_tokens);
+  GenerationEvent event;
+  event.kind = GenerationEvent::Kind::kDone;
+  event.finish_reason = reason;
+  event.usage = {static_cast<uint32_t>(generation.request.prompt.size()), generation.completion_tokens, 0};
+  event.error = std::move(generation.error);
+  Emit(generation, std::move(event));
+  generation.finished = true;
+  on_finished_(generation.id);
+}
+
+}  // namespace engram
