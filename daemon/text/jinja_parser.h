@@ -91,8 +91,9 @@ struct JinjaLimits {
 // kInvalidArgument for what is no Jinja, kUnsupported (by name) for Jinja that is not supported.
 Result<JinjaBody> JinjaParse(std::string_view source);
 
-// The filters, tests and global functions there are (jinja_filters.cc, jinja_tests.cc, jinja_interpreter.cc).
+// The filters, tests and global functions there are (jinja_filters.cc, jinja_tests.cc, jinja_calls.cc).
 bool IsJinjaFilter(std::string_view name);
 bool IsJinjaTest(std::string_view name);
+bool IsJinjaGlobal(std::string_view name);
 
 }  // namespace engram
