@@ -270,7 +270,7 @@ TEST_F(ContractTest, BadConfigurationsNameTheKey) {
   expect("\"model_type\": \"engram\"", "\"model_type\": \"mamba\"", "'model_type' is 'mamba'");
   expect("\"variant\": \"paper\"", "\"variant\": \"x\"", "engram.'variant' is 'x'");
   expect("\"layer_ids\": [1]", "\"layer_ids\": [3]", "engram.'layer_ids'");
-  expect("\"layer_ids\": [1]", "\"layer_ids\": [1, 1]", "engram.'layer_ids' is not in ascending order");
+  expect("\"layer_ids\": [1]", "\"layer_ids\": [1, 1]", "engram.'layer_ids' names layer 1 twice");
   expect("\"max_ngram_size\": 3", "\"max_ngram_size\": 1", "engram.'max_ngram_size'");
   expect("{\"model_type\"", "[\"model_type\"", "bad JSON");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <numbers>
@@ -194,8 +195,11 @@ void ReadEngram(const Keys& keys, const ModelConfig& config, EngramConfig* engra
     throw keys.Unsupported("variant", "is '" + variant + "'; paper and deepseek_v41 are known");
   }
   engram->layers = keys.UnsignedList("layer_ids", 0, config.num_layers - 1);
-  for (size_t i = 1; i < engram->layers.size(); ++i) {
-    if (engram->layers[i] <= engram->layers[i - 1]) throw keys.Error("layer_ids", "is not in ascending order");
+  // The file's order decides which primes a layer gets, which is the host's business; here they are met ascending.
+  std::sort(engram->layers.begin(), engram->layers.end());
+  const auto repeated = std::adjacent_find(engram->layers.begin(), engram->layers.end());
+  if (repeated != engram->layers.end()) {
+    throw keys.Error("layer_ids", "names layer " + std::to_string(*repeated) + " twice");
   }
   if (engram->layers.empty()) throw keys.Error("layer_ids", "is empty");
   engram->max_ngram_size = keys.Unsigned("max_ngram_size", 2, 64);
