@@ -4,6 +4,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "engramd/locations.h"
+#include "engramd/room_options.h"
 #include "plugin/plugin_library.h"
 
 namespace engram {
@@ -32,13 +33,7 @@ Result<std::shared_ptr<Engine>> LoadEngine(const Settings& settings, MetricRegis
   }
   ENGRAM_TRY(auto model, Model::Load(std::move(options)));
 
-  EngineOptions engine_options;
-  engine_options.max_queued = settings.serving.max_queued;
-  engine_options.max_running = settings.serving.max_running;
-  engine_options.max_batch_tokens = settings.serving.max_batch_tokens;
-  engine_options.prefill_chunk = settings.serving.prefill_chunk;
-  engine_options.max_choices = settings.serving.max_choices;
-  return std::make_shared<Engine>(std::move(model), engine_options, metrics);
+  return std::make_shared<Engine>(std::move(model), MakeEngineOptions(settings), metrics);
 }
 
 std::string DescribeEngine(const Engine& engine) {

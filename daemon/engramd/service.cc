@@ -21,6 +21,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "engramd/engine_loader.h"
+#include "engramd/room_options.h"
 #include "engramd/state_dir.h"
 #include "http/server.h"
 #include "serve/engine_directory.h"
@@ -68,26 +69,6 @@ class Task {
   UniqueFd done_;
   std::thread thread_;
 };
-
-HttpOptions MakeHttpOptions(const Settings& settings) {
-  const ServerSettings& server = settings.server;
-  HttpOptions options;
-  options.address = server.address;
-  options.port = server.port;
-  options.num_threads = server.io_threads;
-  options.max_body_bytes = server.max_body_bytes;
-  options.max_header_bytes = static_cast<uint32_t>(server.max_header_bytes);
-  options.max_connections = server.max_connections;
-  options.header_timeout = server.header_timeout;
-  options.body_timeout = server.body_timeout;
-  options.idle_timeout = server.idle_timeout;
-  options.write_timeout = server.write_timeout;
-  options.max_events_behind = server.max_events_behind;
-  options.max_prompts = server.max_prompts;
-  for (const KeySettings& key : settings.keys) options.keys.push_back({key.name, key.sha256, key.scopes});
-  options.server_version = ENGRAMD_VERSION;
-  return options;
-}
 
 // Every connection is a descriptor; the soft limit is often 1024 for historic reasons.
 void RaiseFileLimit() {
@@ -142,7 +123,9 @@ Status Service::Open() {
   signals_ = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_ || load_.fd() < 0 || drain_.fd() < 0)
     return IoError("signalfd or eventfd: " + std::system_category().message(errno));
-  ENGRAM_TRY(server_, HttpServer::Start(MakeHttpOptions(settings_), engines_, metrics_));
+  HttpOptions options = MakeHttpOptions(settings_);
+  options.server_version = ENGRAMD_VERSION;
+  ENGRAM_TRY(server_, HttpServer::Start(std::move(options), engines_, metrics_));
   url_ = "http://" + FormatListenAddress(settings_.server.address, server_->port());
   return {};
 }

@@ -21,6 +21,7 @@ struct ApiKey {
   std::string name;                 // shown in logs; the fairness key of admission
   std::string sha256;               // 64 lowercase hex digits of the key's SHA-256
   std::vector<std::string> scopes;  // of generate, read, edit, operate
+  bool operator==(const ApiKey&) const = default;
 };
 
 struct HttpOptions {
@@ -38,6 +39,7 @@ struct HttpOptions {
   uint32_t max_prompts = 128;                        // texts or id lists in one completions request
   std::vector<ApiKey> keys;                          // empty: no authentication
   std::string server_version;                        // for the Server header and /metrics
+  bool operator==(const HttpOptions&) const = default;
 };
 
 class HttpServer {

@@ -23,6 +23,7 @@ struct EngineOptions {
   uint32_t max_batch_tokens = 512;  // tokens per step; also bounded by the backbone
   uint32_t prefill_chunk = 256;     // most prompt tokens of one sequence per step
   uint32_t max_choices = 16;        // n per request
+  bool operator==(const EngineOptions&) const = default;
 };
 
 using GenerationId = uint64_t;
