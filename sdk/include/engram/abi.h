@@ -11,7 +11,7 @@
  *   - kind is not the one asked for, name or version is NULL, or a function not marked optional is NULL.
  *
  * Growth: structs and function tables only grow at their end. Each begins with struct_size, set by whoever fills it in;
- * the reader uses no field beyond it. So a plugin built for minor n runs on every host of the same major with minor >= n.
+ * the reader uses no field beyond it. So a plugin built for minor n runs on any host of the same major with minor >= n.
  *
  * Nothing but plain C data crosses: no exception, no C++ type, no memory that one side allocates and the other frees.
  * The host never unloads a library whose descriptor sets ENGRAM_PLUGIN_KEEP_LOADED (one that started threads it cannot

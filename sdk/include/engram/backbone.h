@@ -97,7 +97,7 @@ typedef struct engram_backbone_functions {
   uint32_t reserved;
 
   /* Opens the model in `model_dir` (config.json and safetensors in Hugging Face's layout). Reads every weight it needs
-   * but no Engram table. May take minutes. On success *out is owned by the caller until close(); on error nothing is. */
+   * but no Engram table. May take minutes. On success the caller owns *out until close(); on error nothing. */
   engram_status (*open)(const engram_host* host, const char* model_dir, const engram_option* options,
                         uint32_t num_options, engram_backbone** out, engram_message* message);
 

@@ -18,8 +18,8 @@ extern "C" {
  *   BF16           2 * head_dim      little-endian bfloat16
  *   F32            4 * head_dim      little-endian IEEE float32
  *   FP8_E4M3_UE8M0 head_dim + ceil(head_dim / 32)
- *                  head_dim E4M3 codes (the "fn" variant: no infinity, 0x7f and 0xff are NaN), then one exponent byte per
- *                  32 values: value = e4m3(code) * 2^(scale - 127). head_dim 256 gives 264 bytes.
+ *                  head_dim E4M3 codes (the "fn" variant: no infinity, 0x7f and 0xff are NaN), then one exponent byte
+ *                  for 32 values: value = e4m3(code) * 2^(scale - 127). head_dim 256 gives 264 bytes.
  *   F16            2 * head_dim      little-endian IEEE float16 */
 typedef uint32_t engram_row_format;
 enum { ENGRAM_ROW_BF16 = 1, ENGRAM_ROW_F32 = 2, ENGRAM_ROW_FP8_E4M3_UE8M0 = 3, ENGRAM_ROW_F16 = 4 };
@@ -57,9 +57,9 @@ typedef struct engram_host {
   /* Writes one line to the host's log. Any thread; does not block for long; message need not outlive the call. */
   void (*log)(void* context, engram_log_level level, const char* message);
 
-  /* Waits until the rows of `layer` (index into engram_backbone_info.engram_layers, not the model's layer number) are in
-   * memory and returns a view of them. Call it once per Engram layer in a step(), from the thread that runs step(), as
-   * late as possible: the time spent here is counted as the layer's stall. NULL for tier plugins.
+  /* Waits until the rows of `layer` (index into engram_backbone_info.engram_layers, not the model's layer number) are
+   * in memory and returns a view of them. Call it once per Engram layer in a step(), from the thread that runs step(),
+   * as late as possible: the time spent here is counted as the layer's stall. NULL for tier plugins.
    * Not called when every slice of the batch has ENGRAM_SLICE_MEMORY_OFF.
    * On error step() must give up and return the same status. */
   engram_status (*await_rows)(void* context, engram_batch_rows* rows, uint32_t layer, engram_row_view* view,

@@ -3,8 +3,8 @@
  * A tier: a place where rows of tables live. Tiers are chained by the host, caches first, one complete store last.
  *
  * Threads: open(), close(), attach() and detach() are never concurrent with another call on the same instance.
- * read(), write(), invalidate() and stats() may run on many threads at once; the plugin does its own locking. Only calls
- * whose tier sets ENGRAM_TIER_MAY_BLOCK (and open, close, attach) may block on a device or peer.
+ * read(), write(), invalidate() and stats() may run on many threads at once; the plugin does its own locking. Only
+ * calls whose tier sets ENGRAM_TIER_MAY_BLOCK (and open, close, attach) may block on a device or peer.
  */
 #ifndef ENGRAM_TIER_H_
 #define ENGRAM_TIER_H_
@@ -86,9 +86,9 @@ typedef struct engram_tier_functions {
                           engram_message* message);
   void (*detach)(engram_tier_table* table);
 
-  /* Copies row ids[i] to dst + i * dst_stride for i < num_ids (dst_stride >= row_bytes). Every id is < num_rows; ids are
-   * usually distinct and in no order. found[i] is set to 1 where the row was written, else 0 (then dst is untouched); a
-   * store sets all to 1 or fails. On error the contents of dst and found are unspecified. */
+  /* Copies row ids[i] to dst + i * dst_stride for i < num_ids (dst_stride >= row_bytes). Every id is < num_rows; ids
+   * are usually distinct and in no order. found[i] is set to 1 where the row was written, else 0 (then dst is
+   * untouched); a store sets all to 1 or fails. On error the contents of dst and found are unspecified. */
   engram_status (*read)(engram_tier_table* table, const uint64_t* ids, uint32_t num_ids, uint8_t* dst,
                         uint64_t dst_stride, uint8_t* found, engram_message* message);
 
