@@ -19,9 +19,13 @@ std::vector<std::unique_ptr<Generation>> FairQueue::TakeCancelled() {
   std::vector<std::unique_ptr<Generation>> cancelled;
   for (auto client = clients_.begin(); client != clients_.end();) {
     std::deque<std::unique_ptr<Generation>> kept;
-    for (std::unique_ptr<Generation>& generation : client->second)
-      (generation->cancelled ? (void)cancelled.emplace_back(std::move(generation))
-                             : (void)kept.push_back(std::move(generation)));
+    for (std::unique_ptr<Generation>& generation : client->second) {
+      if (generation->cancelled) {
+        cancelled.push_back(std::move(generation));
+      } else {
+        kept.push_back(std::move(generation));
+      }
+    }
     client->second = std::move(kept);
     client = client->second.empty() ? clients_.erase(client) : std::next(client);
   }
