@@ -131,13 +131,10 @@ Reply ChatCompletions(const HttpOptions& options, const EngineDirectory& engines
   auto body = ParseJsonObject(request.body);
   if (!body) return ErrorResponse(body.error());
   JsonFields fields(*body);
-  const std::string model_name = fields.String("model", "");
-  if (fields.failed()) return ErrorResponse(fields.Finish().error());
-  auto engine = engines.Find(model_name);
+  auto engine = FindEngine(fields, engines);
   if (!engine) return ErrorResponse(engine.error());
   const Model& model = (*engine)->model();
-  const BackboneInfo& info = model.backbone().info();
-  const ModelLimits limits{static_cast<int32_t>(info.vocab_size), info.max_positions};
+  const ModelLimits limits = LimitsOf(model);
 
   GenerationParams params = ReadGenerationParams(fields, limits);
   if (const auto n = fields.OptionalInt("max_completion_tokens", 0, std::numeric_limits<int32_t>::max())) {

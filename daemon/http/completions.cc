@@ -89,13 +89,10 @@ Reply Completions(const HttpOptions& options, const EngineDirectory& engines, co
   auto body = ParseJsonObject(request.body);
   if (!body) return ErrorResponse(body.error());
   JsonFields fields(*body);
-  const std::string model_name = fields.String("model", "");
-  if (fields.failed()) return ErrorResponse(fields.Finish().error());
-  auto engine = engines.Find(model_name);
+  auto engine = FindEngine(fields, engines);
   if (!engine) return ErrorResponse(engine.error());
   const Model& model = (*engine)->model();
-  const BackboneInfo& info = model.backbone().info();
-  const ModelLimits limits{static_cast<int32_t>(info.vocab_size), info.max_positions};
+  const ModelLimits limits = LimitsOf(model);
 
   GenerationParams params = ReadGenerationParams(fields, limits);
   params.echo = fields.Bool("echo", false);

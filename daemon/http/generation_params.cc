@@ -127,10 +127,20 @@ ApiError ContextLengthExceeded(std::string message, std::string param) {
 
 }  // namespace
 
+ModelLimits LimitsOf(const Model& model) {
+  const BackboneInfo& info = model.backbone().info();
+  return {static_cast<int32_t>(info.vocab_size), info.max_positions};
+}
+
+Result<std::shared_ptr<Engine>> FindEngine(JsonFields& fields, const EngineDirectory& engines) {
+  const std::string name = fields.String("model", "");
+  if (fields.failed()) return fields.Finish().error();
+  return engines.Find(name);
+}
+
 GenerationParams ReadGenerationParams(JsonFields& fields, const ModelLimits& limits) {
   GenerationParams params;
   GenerationRequest& request = params.request;
-  params.model = fields.String("model", "");
   if (const auto n = fields.OptionalInt("max_tokens", 0, std::numeric_limits<int32_t>::max())) {
     params.max_tokens = static_cast<uint32_t>(*n);
   }

@@ -5,6 +5,7 @@
 
 #include <boost/json/value.hpp>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,7 +13,9 @@
 #include "core/result.h"
 #include "http/api_error.h"
 #include "http/json_fields.h"
+#include "serve/engine_directory.h"
 #include "serve/generation.h"
+#include "serve/model.h"
 #include "text/tokenizer.h"
 
 namespace engram {
@@ -23,8 +26,12 @@ struct ModelLimits {
   uint32_t max_positions = 0;
 };
 
+ModelLimits LimitsOf(const Model& model);
+
+// The engine of the request's "model", which may be left out.
+Result<std::shared_ptr<Engine>> FindEngine(JsonFields& fields, const EngineDirectory& engines);
+
 struct GenerationParams {
-  std::string model;          // empty: the default model
   GenerationRequest request;  // all but prompt, max_tokens, request_id and client
   std::optional<uint32_t> max_tokens;
   bool stream = false;
@@ -36,7 +43,7 @@ struct GenerationParams {
 // Most alternatives per token that logprobs and top_logprobs may ask for.
 inline constexpr int64_t kMaxLogprobs = 20;
 
-// Takes the common fields out of `fields`; what is wrong is recorded there.
+// Takes the common fields but "model" out of `fields`; what is wrong is recorded there.
 GenerationParams ReadGenerationParams(JsonFields& fields, const ModelLimits& limits);
 
 // Checks lengths and fills in request.max_tokens: params.max_tokens where it is given, else `default_max_tokens` or

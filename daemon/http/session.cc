@@ -75,7 +75,7 @@ class SessionImpl final : public Session, public std::enable_shared_from_this<Se
   void Spawn(asio::awaitable<void> (SessionImpl::*run)(), std::function<void()> on_closed) {
     asio::co_spawn(
         socket_.get_executor(), [self = shared_from_this(), run] { return ((*self).*run)(); },
-        [self = shared_from_this(), on_closed = std::move(on_closed)](std::exception_ptr exception) {
+        [self = shared_from_this(), on_closed = std::move(on_closed)](const std::exception_ptr& exception) {
           if (exception) {
             try {
               std::rethrow_exception(exception);
