@@ -68,12 +68,14 @@ function(engram_plugin name)
   set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/plugin.map)
 endfunction()
 
-# engram_test(NAME SOURCES ... LINKS ... [DEPENDS targets]): a GoogleTest program, one ctest entry per program.
+# engram_test(NAME SOURCES ... LINKS ... [DEPENDS targets]): a GoogleTest program, one ctest entry per program. What tests
+# of several rooms need is in tests/support.
 function(engram_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS;DEPENDS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${ENGRAM_TEST_OUTPUT_DIRECTORY})
   target_link_libraries(${name} PRIVATE ${ARG_LINKS} engram_options GTest::gtest GTest::gmock GTest::gtest_main)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE
     ENGRAM_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
     ENGRAM_TEST_PLUGIN_DIR="${ENGRAM_PLUGIN_OUTPUT_DIRECTORY}"

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "support/temp_dir.h"
 
 namespace engram {
 namespace {
@@ -146,14 +147,11 @@ INSTANTIATE_TEST_SUITE_P(All, ReferenceModel,
 class ModelMemoryTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "engram_memory_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
     source_ = kVectors / "models/dense-paper";
     engram_ = ReadJson(source_ / "config.json").at("engram");
   }
-  void TearDown() override { fs::remove_all(directory_); }
-  fs::path directory_;
+  const TempDir temp_dir_;
+  const fs::path directory_ = temp_dir_.path();
   fs::path source_;
   json::value engram_;
 };

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "support/temp_dir.h"
+
 namespace engram {
 namespace {
 
@@ -24,13 +26,6 @@ struct Tensor {
 
 class SafetensorsRowsTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "engram_rows_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
   void WriteFile(const std::string& file, const std::vector<Tensor>& tensors) {
     std::string header = "{";
     std::string data;
@@ -59,7 +54,8 @@ class SafetensorsRowsTest : public ::testing::Test {
 
   const std::string weight_ = "model.layers.3.engram.embed.weight";
   const std::string scale_ = "model.layers.3.engram.embed.scale";
-  fs::path directory_;
+  const TempDir temp_dir_;
+  const fs::path directory_ = temp_dir_.path();
 };
 
 // head_dim 40 has a whole and a part block of 32: 2 scales, 42 bytes a row.

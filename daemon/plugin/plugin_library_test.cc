@@ -11,6 +11,7 @@
 #include <string>
 
 #include "plugin/function_table.h"
+#include "support/temp_dir.h"
 
 namespace engram {
 namespace {
@@ -29,13 +30,8 @@ std::string WhyRefused(const fs::path& path, engram_plugin_kind kind = ENGRAM_PL
 
 class TemporaryDirectory : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "engram_plugin_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = fs::canonical(pattern);
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-  fs::path directory_;
+  const TempDir temp_dir_;
+  const fs::path directory_ = temp_dir_.path();
 };
 
 TEST(PluginLibrary, LoadsAGoodPlugin) {

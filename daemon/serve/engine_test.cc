@@ -4,7 +4,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
@@ -13,27 +12,13 @@
 
 #include "serve/engine_directory.h"
 #include "serve/test_generation.h"
+#include "support/temp_dir.h"
 
 namespace engram {
 namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-
-// A directory that is gone with the object.
-class TempDir {
- public:
-  TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "serve_test.XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempDir() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-  void Write(const std::string& name, const std::string& text) const { std::ofstream(path_ / name) << text; }
-
- private:
-  std::filesystem::path path_;
-};
 
 const std::filesystem::path kTokenizer = std::filesystem::path(ENGRAM_TEST_SOURCE_DIR) / "tests/vectors/tokenizer.json";
 

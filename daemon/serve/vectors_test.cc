@@ -2,7 +2,6 @@
 // The five reference models of tests/vectors through the whole engine, with the real plugins: what is generated,
 // scored and reported must be what the independent reference computed.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
@@ -12,6 +11,7 @@
 #include "core/file.h"
 #include "serve/engine.h"
 #include "serve/test_generation.h"
+#include "support/temp_dir.h"
 
 namespace engram {
 namespace {
@@ -29,8 +29,6 @@ class VectorsTest : public testing::TestWithParam<const char*> {
  protected:
   // The vectors' models share one tokenizer.json, a served directory has its own.
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "vectors_test.XXXXXX").string();
-    dir_ = mkdtemp(pattern.data());
     const fs::path source = kVectors / "models" / GetParam();
     for (const char* name : {"config.json", "model.safetensors"}) fs::create_symlink(source / name, dir_ / name);
     fs::create_symlink(kVectors / "tokenizer.json", dir_ / "tokenizer.json");
@@ -38,7 +36,6 @@ class VectorsTest : public testing::TestWithParam<const char*> {
     const json::value config = json::parse(ReadFile(source / "config.json", 1u << 20).value());
     has_memory_ = config.as_object().contains("engram");
   }
-  void TearDown() override { fs::remove_all(dir_); }
 
   std::unique_ptr<Engine> MakeEngine(EngineOptions options = {}) {
     const auto load = [](const char* name, engram_plugin_kind kind) {
@@ -62,7 +59,8 @@ class VectorsTest : public testing::TestWithParam<const char*> {
     return request;
   }
 
-  fs::path dir_;
+  const TempDir temp_dir_;
+  const fs::path dir_ = temp_dir_.path();
   json::value expected_;
   bool has_memory_ = false;
   MetricRegistry metrics_;

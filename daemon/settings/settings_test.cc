@@ -3,11 +3,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <fstream>
 
 #include "settings/value_parsers.h"
+#include "support/temp_dir.h"
 
 namespace engram {
 namespace {
@@ -19,14 +19,6 @@ using testing::IsEmpty;
 
 class SettingsTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "engram-settings-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-    file_ = directory_ / "c.yaml";
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
   LoadedSettings Load(const std::string& yaml, const std::vector<SettingsOverride>& overrides = {}) {
     std::ofstream(file_, std::ios::binary) << yaml;
     return LoadSettings(file_, overrides);
@@ -42,8 +34,9 @@ class SettingsTest : public testing::Test {
     return texts;
   }
 
-  fs::path directory_;
-  fs::path file_;
+  const TempDir temp_dir_;
+  const fs::path directory_ = temp_dir_.path();
+  const fs::path file_ = directory_ / "c.yaml";
 };
 
 TEST_F(SettingsTest, ShippedFileShowsTheDefaults) {

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "process.h"
+#include "support/temp_dir.h"
 
 namespace engram {
 namespace {
@@ -33,17 +34,11 @@ json::value ReadJson(const fs::path& path) {
 
 class EngramctlTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "engramctl-test-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-    file_ = directory_ / "geometry.json";
-  }
-  void TearDown() override { fs::remove_all(directory_); }
   void Write(const json::value& value) { std::ofstream(file_) << json::serialize(value); }
 
-  fs::path directory_;
-  fs::path file_;
+  const TempDir temp_dir_;
+  const fs::path directory_ = temp_dir_.path();
+  const fs::path file_ = directory_ / "geometry.json";
 };
 
 TEST_F(EngramctlTest, RowsMatchTheReferenceExactly) {

@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "process.h"
+#include "support/temp_dir.h"
 
 namespace engram {
 namespace {
@@ -35,13 +36,6 @@ void Spill(const fs::path& path, const std::string& text) {
 
 class EngramdTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "engramd-test-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
   Outcome Run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), kEngramd);
     return RunProgram(std::move(arguments));
@@ -74,7 +68,8 @@ class EngramdTest : public testing::Test {
   }
   Outcome RunWithModel(const fs::path& model) { return Run({"--listen", "127.0.0.1:0", "--model", model.string()}); }
 
-  fs::path directory_;
+  const TempDir temp_dir_;
+  const fs::path directory_ = temp_dir_.path();
 };
 
 TEST_F(EngramdTest, HelpAndVersion) {
