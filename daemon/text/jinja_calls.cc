@@ -139,7 +139,7 @@ JinjaValue JinjaInterpreter::CallMacro(const JinjaCallable& callable, JinjaArgum
   }
   for (auto& [name, value] : arguments.keywords) {
     const bool known = std::any_of(parameters.begin(), parameters.end(),
-                                   [&](const auto& parameter) { return parameter.first == name; });
+                                   [&key = name](const auto& parameter) { return parameter.first == key; });
     if (!known || scope.variables.count(name) != 0) {
       Fail("macro '" + callable.name + "': argument '" + name + (known ? "' is given twice" : "' is unknown"));
       return {};
