@@ -3,30 +3,15 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <vector>
 
-#include "plugin/plugin_host.h"
+#include "memory/from_sdk.h"
 
 namespace engram {
 namespace {
 
 using sdk::TensorInfo;
 using sdk::TensorType;
-
-// Runs `body`, which returns a Result, where SDK code may throw.
-template <typename Body>
-auto Catching(Body&& body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const sdk::PluginError& error) {
-    return Error{ErrorCodeFromStatus(error.status()), error.what(), {}};
-  } catch (const std::bad_alloc&) {
-    return ResourceExhausted("out of memory reading safetensors");
-  } catch (const std::exception& error) {
-    return Internal(std::string("reading safetensors: ") + error.what());
-  }
-}
 
 Status CheckShape(const sdk::SafetensorsModel& model, const std::string& name, const TensorInfo& tensor, uint64_t rows,
                   uint64_t columns) {
@@ -45,15 +30,18 @@ Status CheckShape(const sdk::SafetensorsModel& model, const std::string& name, c
 }  // namespace
 
 Result<std::shared_ptr<const sdk::SafetensorsModel>> OpenSafetensors(const std::filesystem::path& model_dir) {
-  return Catching([&]() -> Result<std::shared_ptr<const sdk::SafetensorsModel>> {
+  return FromSdk("reading safetensors", [&]() -> Result<std::shared_ptr<const sdk::SafetensorsModel>> {
     return std::make_shared<const sdk::SafetensorsModel>(model_dir.string());
   });
 }
 
 Result<std::unique_ptr<SafetensorsTable>> SafetensorsTable::Open(std::shared_ptr<const sdk::SafetensorsModel> model,
                                                                  uint32_t layer, uint64_t num_rows, uint32_t head_dim) {
-  return Catching([&]() -> Result<std::unique_ptr<SafetensorsTable>> {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".engram.embed.";
+  return FromSdk("reading safetensors", [&]() -> Result<std::unique_ptr<SafetensorsTable>> {
+    std::string prefix = "model.layers." + std::to_string(layer) + ".engram.embed.";
+    // As DeepSeek-V4.1 names them.
+    if (const std::string plain = prefix.substr(std::strlen("model.")); model->Find(plain + "weight") != nullptr)
+      prefix = plain;
     std::unique_ptr<SafetensorsTable> table(new SafetensorsTable());
     table->weight_ = prefix + "weight";
     const TensorInfo& weight = model->Get(table->weight_);
@@ -101,7 +89,7 @@ Status SafetensorsTable::Read(uint64_t first_row, uint64_t num_rows, uint8_t* ds
   if (first_row > num_rows_ || num_rows > num_rows_ - first_row)
     return InvalidArgument("rows " + std::to_string(first_row) + "+" + std::to_string(num_rows) + " of a table of " +
                            std::to_string(num_rows_) + " rows");
-  return Catching([&]() -> Status {
+  return FromSdk("reading safetensors", [&]() -> Status {
     if (scale_bytes_ == 0) {
       model_->Read(weight_, first_row * code_bytes_, num_rows * code_bytes_, dst);
       return {};

@@ -21,7 +21,7 @@ Result<std::shared_ptr<const sdk::SafetensorsModel>> OpenSafetensors(const std::
 
 class SafetensorsTable {
  public:
-  // model.layers.<layer>.engram.embed.weight, with embed.scale where it is fp8; the two may lie in different files.
+  // [model.]layers.<layer>.engram.embed.weight, with embed.scale where it is fp8; the two may lie in different files.
   // kNotFound for a missing tensor, kInvalidArgument for a shape or type other than `num_rows` and `head_dim` ask for,
   // with both numbers, file and tensor.
   static Result<std::unique_ptr<SafetensorsTable>> Open(std::shared_ptr<const sdk::SafetensorsModel> model,
