@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
 #include <system_error>
 
 namespace engram {
@@ -49,16 +50,37 @@ Status ReadOnlyFile::ReadAt(uint64_t offset, void* dst, size_t num_bytes) const 
   return {};
 }
 
-Result<FileReplacement> FileReplacement::Create(const std::filesystem::path& path) {
-  // A killed process of the same number may have left its file behind.
+namespace {
+
+// Calls make(name) with names beside `path` until one is free; returns it, or an empty one with errno set. A killed
+// process of the same number may have left a file behind.
+std::filesystem::path FreeName(const std::filesystem::path& path,
+                               const std::function<bool(const std::filesystem::path&)>& make) {
   constexpr int kAttempts = 100;
-  for (int attempt = 0;; ++attempt) {
-    std::filesystem::path temporary = path;
-    temporary += ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(attempt);
-    UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (fd) return FileReplacement(std::move(fd), path, std::move(temporary));
-    if (errno != EEXIST || attempt + 1 == kAttempts) return ErrnoError(temporary, "cannot create");
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::filesystem::path name = path;
+    name += ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(attempt);
+    if (make(name)) return name;
+    if (errno != EEXIST) break;
   }
+  return {};
+}
+
+std::filesystem::path DirectoryOf(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
+}
+
+}  // namespace
+
+Result<FileReplacement> FileReplacement::Create(const std::filesystem::path& path) {
+  UniqueFd fd(::open(DirectoryOf(path).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666));
+  if (fd) return FileReplacement(std::move(fd), path, {});
+  std::filesystem::path temporary = FreeName(path, [&](const std::filesystem::path& name) {
+    fd = UniqueFd(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    return bool(fd);
+  });
+  if (!fd) return ErrnoError(path, "cannot create a file beside it");
+  return FileReplacement(std::move(fd), path, std::move(temporary));
 }
 
 FileReplacement::~FileReplacement() {
@@ -89,10 +111,18 @@ Status FileReplacement::WriteAt(uint64_t offset, const void* src, size_t num_byt
 Status FileReplacement::Commit(uint64_t size_bytes) {
   if (::ftruncate(fd_.get(), static_cast<off_t>(size_bytes)) != 0) return ErrnoError(path_, "cannot set its size");
   if (::fsync(fd_.get()) != 0) return ErrnoError(path_, "cannot flush");
+  if (temporary_.empty()) {
+    // A file without a name gets one for a moment: linkat() cannot replace, rename() can.
+    const std::string self = "/proc/self/fd/" + std::to_string(fd_.get());
+    temporary_ = FreeName(path_, [&](const std::filesystem::path& name) {
+      return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+    });
+    if (temporary_.empty()) return ErrnoError(path_, "cannot name the file");
+  }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return ErrnoError(path_, "cannot rename to");
   temporary_.clear();
   // The rename itself is durable only once the directory is.
-  const std::filesystem::path directory = path_.has_parent_path() ? path_.parent_path() : ".";
+  const std::filesystem::path directory = DirectoryOf(path_);
   const UniqueFd opened(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!opened || ::fsync(opened.get()) != 0) return ErrnoError(directory, "cannot flush the directory");
   return {};

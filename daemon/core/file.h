@@ -73,7 +73,7 @@ class FileReplacement {
       : fd_(std::move(fd)), path_(std::move(path)), temporary_(std::move(temporary)) {}
   UniqueFd fd_;
   std::filesystem::path path_;
-  std::filesystem::path temporary_;  // empty once renamed or moved from
+  std::filesystem::path temporary_;  // its name until renamed; empty: it has none
 };
 
 }  // namespace engram

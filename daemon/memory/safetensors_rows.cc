@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "memory/from_sdk.h"
@@ -27,6 +28,12 @@ Status CheckShape(const sdk::SafetensorsModel& model, const std::string& name, c
   return {};
 }
 
+std::string TensorPrefix(const sdk::SafetensorsModel& model, uint32_t layer) {
+  const std::string plain = "layers." + std::to_string(layer) + ".engram.embed.";
+  // DeepSeek-V4.1 names them without "model.".
+  return model.Find(plain + "weight") != nullptr ? plain : "model." + plain;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const sdk::SafetensorsModel>> OpenSafetensors(const std::filesystem::path& model_dir) {
@@ -38,10 +45,7 @@ Result<std::shared_ptr<const sdk::SafetensorsModel>> OpenSafetensors(const std::
 Result<std::unique_ptr<SafetensorsTable>> SafetensorsTable::Open(std::shared_ptr<const sdk::SafetensorsModel> model,
                                                                  uint32_t layer, uint64_t num_rows, uint32_t head_dim) {
   return FromSdk("reading safetensors", [&]() -> Result<std::unique_ptr<SafetensorsTable>> {
-    std::string prefix = "model.layers." + std::to_string(layer) + ".engram.embed.";
-    // As DeepSeek-V4.1 names them.
-    if (const std::string plain = prefix.substr(std::strlen("model.")); model->Find(plain + "weight") != nullptr)
-      prefix = plain;
+    const std::string prefix = TensorPrefix(*model, layer);
     std::unique_ptr<SafetensorsTable> table(new SafetensorsTable());
     table->weight_ = prefix + "weight";
     const TensorInfo& weight = model->Get(table->weight_);
@@ -82,6 +86,17 @@ Result<std::unique_ptr<SafetensorsTable>> SafetensorsTable::Open(std::shared_ptr
     table->num_rows_ = num_rows;
     table->model_ = std::move(model);
     return table;
+  });
+}
+
+Result<SafetensorsTable::Shape> SafetensorsTable::StatedShape(const sdk::SafetensorsModel& model, uint32_t layer) {
+  return FromSdk("reading safetensors", [&]() -> Result<Shape> {
+    const std::string name = TensorPrefix(model, layer) + "weight";
+    const TensorInfo& weight = model.Get(name);
+    if (weight.shape.size() != 2 || weight.shape[1] > std::numeric_limits<uint32_t>::max())
+      return InvalidArgument(model.FilePath(weight.file) + ": tensor '" + name + "' has shape " +
+                             sdk::ShapeText(weight.shape) + ", expected [rows, values]");
+    return Shape{weight.shape[0], static_cast<uint32_t>(weight.shape[1])};
   });
 }
 

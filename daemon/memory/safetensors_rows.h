@@ -27,6 +27,13 @@ class SafetensorsTable {
   static Result<std::unique_ptr<SafetensorsTable>> Open(std::shared_ptr<const sdk::SafetensorsModel> model,
                                                         uint32_t layer, uint64_t num_rows, uint32_t head_dim);
 
+  // Rows and values per row that the layer's weight tensor states, for tables whose model says neither.
+  struct Shape {
+    uint64_t num_rows = 0;
+    uint32_t head_dim = 0;
+  };
+  static Result<Shape> StatedShape(const sdk::SafetensorsModel& model, uint32_t layer);
+
   uint32_t layer() const { return layer_; }
   uint64_t num_rows() const { return num_rows_; }
   uint32_t row_bytes() const { return code_bytes_ + scale_bytes_; }
