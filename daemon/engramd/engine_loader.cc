@@ -2,6 +2,7 @@
 #include "engramd/engine_loader.h"
 
 #include <spdlog/fmt/fmt.h>
+#include <unistd.h>
 
 #include "engramd/locations.h"
 #include "plugin/plugin_library.h"
@@ -25,11 +26,17 @@ Result<std::shared_ptr<Engine>> LoadEngine(const Settings& settings, MetricRegis
   }
   ENGRAM_TRY(options.backbone, load_plugin(settings.backbone.plugin, ENGRAM_PLUGIN_BACKBONE));
   options.backbone_options = settings.backbone.options;
-  for (const TierSettings& tier : settings.tiers) {
+  const uint64_t machine_bytes =
+      static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  for (const TierSettings& tier : settings.memory.tiers) {
     auto library = load_plugin(tier.plugin, ENGRAM_PLUGIN_TIER);
     if (!library) return std::move(library).error().At("tier " + tier.name);
     options.tiers.push_back({tier.name, std::move(*library), tier.options});
+    if (tier.capacity.given())
+      options.tiers.back().options.emplace_back("capacity", std::to_string(tier.capacity.Of(machine_bytes)));
   }
+  options.packed_tables = settings.memory.tables;
+  options.memory_budget_bytes = settings.memory.budget.Of(machine_bytes);
   ENGRAM_TRY(auto model, Model::Load(std::move(options)));
 
   EngineOptions engine_options;
