@@ -264,6 +264,39 @@ TEST_F(PackedModelTest, RowsFromPackedTablesEqualTheModels) {
   }
 }
 
+// The chain for tables larger than memory: nothing but what was asked for is read, and the second time from the cache.
+TEST_F(PackedModelTest, CacheBeforePackedTablesOnDisk) {
+  const fs::path model_dir = kVectors / "models" / "dense-v41-hc4-fp8";
+  auto options = OptionsFor(model_dir, ReadJson(model_dir / "config.json").at("engram"));
+  const auto file = PluginLibrary::Load(std::string(ENGRAM_TEST_PLUGIN_DIR) + "/tier_file.so", ENGRAM_PLUGIN_TIER);
+  ASSERT_TRUE(file) << file.error().message;
+  options.tiers = {{"cache", options.tiers[0].library, {{"mode", "cache"}, {"capacity", "8388608"}}},
+                   {"file", *file, {}}};
+  const auto without = ModelMemory::Open(options, Map());
+  ASSERT_FALSE(without) << "tier_file needs packed tables";
+  EXPECT_THAT(without.error().message, HasSubstr("tier \"file\", layer 1"));
+  for (const uint32_t layer : {1, 3}) options.packed_tables[layer] = Pack(model_dir, layer);
+  options.budget_bytes = 8388608;  // the cache's; what lies on disk takes none
+  auto memory = ModelMemory::Open(options, Map());
+  ASSERT_TRUE(memory) << memory.error().message;
+  const std::vector<int32_t> tokens = {5, 900, 17, 17, 4000, 5, 900, 17, 17};
+  ExpectStoredRows(**memory, model_dir, tokens);
+  const std::vector<TierTableStats> cold = (*memory)->tier_stats();
+  ASSERT_EQ(cold.size(), 4u);
+  ExpectStoredRows(**memory, model_dir, tokens);
+  const std::vector<TierTableStats> warm = (*memory)->tier_stats();
+  for (size_t i = 0; i < warm.size(); ++i) {
+    if (cold[i].tier == "file") {
+      EXPECT_GT(cold[i].counters.rows, 0u);
+      EXPECT_EQ(warm[i].counters.rows, cold[i].counters.rows);
+    } else {
+      EXPECT_EQ(cold[i].counters.hits, 0u);
+      EXPECT_EQ(cold[i].counters.fills, cold[i].counters.misses);
+      EXPECT_EQ(warm[i].counters.hits, cold[i].counters.misses);
+    }
+  }
+}
+
 TEST_F(PackedModelTest, RefusesAnotherTableWithBothValues) {
   const fs::path packed = Pack(source_, 1);
   const std::string name = packed.string() + ": packed table with ";
