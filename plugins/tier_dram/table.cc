@@ -3,6 +3,7 @@
 
 #include <engram/plugin_error.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -25,7 +26,7 @@ void StoreTable::Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, uint6
     throw PluginError(ENGRAM_INVALID_ARGUMENT,
                       "row " + std::to_string(ids[copied]) + " of a table of " + std::to_string(num_rows) + " rows");
   }
-  std::memset(found, 1, num_ids);
+  std::fill_n(found, num_ids, uint8_t{1});
 }
 
 void StoreTable::Write(const uint64_t*, uint32_t, const uint8_t*, uint64_t) {

@@ -79,7 +79,7 @@ void engram_tier_table::Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst
     throw PluginError(io ? ENGRAM_IO : ENGRAM_DATA_LOSS, Explain(*failure));
   }
   hits_.fetch_add(num_ids, std::memory_order_relaxed);
-  std::memset(found, 1, num_ids);
+  std::fill_n(found, num_ids, uint8_t{1});
 }
 
 std::string engram_tier_table::Explain(const RunFailure& failure) const {
