@@ -60,11 +60,9 @@ std::string DescribeEngine(const Engine& engine) {
   for (const LayerRowStats& layer : model.memory()->layer_stats())
     text += fmt::format(" {} ({} rows)", layer.layer, layer.num_rows);
   text += ", tiers";
-  std::string last;
-  for (const TierTableStats& tier : model.memory()->tier_stats()) {
-    if (tier.tier != last) text += fmt::format(" {} ({})", tier.tier, tier.medium);
-    last = tier.tier;
-  }
+  const std::vector<TierTableStats> tiers = model.memory()->tier_stats();
+  for (const TierTableStats& tier : tiers)  // every layer has the same chain
+    if (tier.layer == tiers.front().layer) text += fmt::format(" {} ({})", tier.tier, tier.medium);
   return text;
 }
 
