@@ -240,44 +240,45 @@ template <uint32_t kRowBytes>
 uint32_t RowCache::ReadRows(uint32_t table, const uint64_t* ids, uint32_t num_ids, uint8_t* dst, uint64_t dst_stride,
                             uint8_t* found) {
   const uint32_t row_bytes = kRowBytes == 0 ? row_bytes_ : kRowBytes;
-  Place places[kBlockRows];
+  Place places[2 * kBlockRows];  // of row i at i modulo its length
+  const auto place_of = [&](uint32_t i) -> Place& { return places[i % (2 * kBlockRows)]; };
+  const auto look_up = [&](uint32_t i) {
+    Place& place = place_of(i);
+    place = PlaceOf(KeyOf(table, ids[i]));
+    __builtin_prefetch(&place.shard->index[Home(place.hash)]);
+  };
+  const auto look_ahead = [&](uint32_t i) {
+    Place& place = place_of(i);
+    place.slot_plus_one = Hint(*place.shard, place.hash);
+    if (place.slot_plus_one == 0) return;
+    const uint8_t* slot = place.shard->slots + uint64_t{place.slot_plus_one - 1} * slot_bytes_;
+    const uint32_t num_bytes = std::min<uint32_t>(slot_bytes_, 16 * kLineBytes);
+    for (uint32_t at = 0; at < num_bytes; at += kLineBytes) __builtin_prefetch(slot + at);
+    __builtin_prefetch(slot + num_bytes - 1);
+  };
+  for (uint32_t i = 0; i < std::min(num_ids, kBlockRows); ++i) look_up(i);
+  for (uint32_t i = 0; i < std::min(num_ids, kPrefetchDistance); ++i) look_ahead(i);
   uint32_t num_found = 0;
-  for (uint32_t first = 0; first < num_ids; first += kBlockRows) {
-    const uint32_t block = std::min(kBlockRows, num_ids - first);
-    for (uint32_t i = 0; i < block; ++i) {
-      places[i] = PlaceOf(KeyOf(table, ids[first + i]));
-      __builtin_prefetch(&places[i].shard->index[Home(places[i].hash)]);
+  for (uint32_t i = 0; i < num_ids; ++i) {
+    if (i + kBlockRows < num_ids) look_up(i + kBlockRows);
+    if (i + kPrefetchDistance < num_ids) look_ahead(i + kPrefetchDistance);
+    const Place& place = place_of(i);
+    found[i] = 0;
+    if (place.slot_plus_one == 0) continue;
+    Shard& shard = *place.shard;
+    const RowKey key = KeyOf(table, ids[i]);
+    const std::lock_guard lock(shard.lock);
+    Slot* slot = &SlotAt(shard, place.slot_plus_one - 1);
+    if (slot->key != key) {
+      // Another row with the same 32 bits, or the slot got another row since.
+      const uint32_t slot_plus_one = Find(shard, place.hash, key);
+      if (slot_plus_one == 0) continue;
+      slot = &SlotAt(shard, slot_plus_one - 1);
     }
-    const auto look_ahead = [&](uint32_t i) {
-      Place& place = places[i];
-      place.slot_plus_one = Hint(*place.shard, place.hash);
-      if (place.slot_plus_one == 0) return;
-      const uint8_t* slot = place.shard->slots + uint64_t{place.slot_plus_one - 1} * slot_bytes_;
-      const uint32_t num_bytes = std::min<uint32_t>(slot_bytes_, 16 * kLineBytes);
-      for (uint32_t at = 0; at < num_bytes; at += kLineBytes) __builtin_prefetch(slot + at);
-      __builtin_prefetch(slot + num_bytes - 1);
-    };
-    for (uint32_t i = 0; i < std::min(block, kPrefetchDistance); ++i) look_ahead(i);
-    for (uint32_t i = 0; i < block; ++i) {
-      if (i + kPrefetchDistance < block) look_ahead(i + kPrefetchDistance);
-      const Place& place = places[i];
-      found[first + i] = 0;
-      if (place.slot_plus_one == 0) continue;
-      Shard& shard = *place.shard;
-      const RowKey key = KeyOf(table, ids[first + i]);
-      const std::lock_guard lock(shard.lock);
-      Slot* slot = &SlotAt(shard, place.slot_plus_one - 1);
-      if (slot->key != key) {
-        // Another row with the same 32 bits, or the slot got another row since.
-        const uint32_t slot_plus_one = Find(shard, place.hash, key);
-        if (slot_plus_one == 0) continue;
-        slot = &SlotAt(shard, slot_plus_one - 1);
-      }
-      std::memcpy(dst + (first + i) * dst_stride, slot + 1, row_bytes);
-      if (slot->uses < kMaxUses) ++slot->uses;
-      found[first + i] = 1;
-      ++num_found;
-    }
+    std::memcpy(dst + i * dst_stride, slot + 1, row_bytes);
+    if (slot->uses < kMaxUses) ++slot->uses;
+    found[i] = 1;
+    ++num_found;
   }
   return num_found;
 }
