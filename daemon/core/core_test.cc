@@ -105,5 +105,32 @@ TEST(File, ErrorsNameThePath) {
   std::remove(path.c_str());
 }
 
+TEST(File, AReplacementIsSeenOnlyWhenComplete) {
+  const std::filesystem::path directory = std::filesystem::path(testing::TempDir()) / "core_replacement_test";
+  std::filesystem::remove_all(directory);
+  std::filesystem::create_directory(directory);
+  const auto path = directory / "f";
+  const auto num_files = [&] {
+    return std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator());
+  };
+  std::ofstream(path) << "old";
+  {
+    auto file = FileReplacement::Create(path);
+    ASSERT_TRUE(file) << file.error().message;
+    ASSERT_TRUE(file->WriteAt(0, "new", 3));
+  }
+  EXPECT_EQ(*ReadFile(path, 10), "old");
+  EXPECT_EQ(num_files(), 1);
+  auto file = FileReplacement::Create(path);
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(file->WriteAt(2, "new", 3));
+  EXPECT_EQ(*ReadFile(path, 10), "old");
+  ASSERT_TRUE(file->Commit(6));
+  EXPECT_EQ(*ReadFile(path, 10), std::string("\0\0new\0", 6));
+  EXPECT_EQ(num_files(), 1);
+  EXPECT_EQ(FileReplacement::Create(directory / "none" / "f").error().code, ErrorCode::kNotFound);
+  std::filesystem::remove_all(directory);
+}
+
 }  // namespace
 }  // namespace engram

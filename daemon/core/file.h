@@ -49,4 +49,31 @@ class ReadOnlyFile {
   uint64_t size_bytes_;
 };
 
+// A file written under a temporary name beside `path` that takes its place when it is complete: readers see the old
+// file or the new one, also after a power cut. Destroyed without Commit(), it leaves nothing behind. One thread.
+class FileReplacement {
+ public:
+  // kNotFound when the directory does not exist, kIo otherwise.
+  static Result<FileReplacement> Create(const std::filesystem::path& path);
+  FileReplacement(FileReplacement&& other) noexcept = default;
+  FileReplacement& operator=(FileReplacement&&) = delete;
+  ~FileReplacement();
+
+  const std::filesystem::path& path() const { return path_; }
+  // Takes disk space for `size_bytes` now, so that a full disk is no surprise later; nothing where the file system
+  // cannot do that. kIo when there is not enough.
+  Status Reserve(uint64_t size_bytes);
+  // kIo names path and offset.
+  Status WriteAt(uint64_t offset, const void* src, size_t num_bytes);
+  // Makes it `size_bytes` long (holes read as zeros), flushes it to the disk and renames it. Call once.
+  Status Commit(uint64_t size_bytes);
+
+ private:
+  FileReplacement(UniqueFd fd, std::filesystem::path path, std::filesystem::path temporary)
+      : fd_(std::move(fd)), path_(std::move(path)), temporary_(std::move(temporary)) {}
+  UniqueFd fd_;
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;  // its name until renamed; empty: it has none
+};
+
 }  // namespace engram

@@ -30,8 +30,9 @@ Command TokenizeCommand();
 Command DetokenizeCommand();
 Command ModelsCommand();
 Command StatusCommand();
-// Offline: rows.cc, key_hash.cc.
+// Offline: rows.cc, table.cc, key_hash.cc.
 Command RowsCommand();
+Command TableCommand();
 Command KeyCommand();
 
 // Prints "engramctl: MESSAGE" and returns the status that fits: kUsage for kInvalidArgument when `usage`, else kFailed.

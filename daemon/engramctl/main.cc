@@ -10,8 +10,9 @@ namespace engram {
 namespace {
 
 int Main(int argc, char** argv) {
-  std::vector<Command> commands = {GenerateCommand(), ChatCommand(),   TokenizeCommand(), DetokenizeCommand(),
-                                   ModelsCommand(),   StatusCommand(), RowsCommand(),     KeyCommand()};
+  std::vector<Command> commands = {GenerateCommand(),   ChatCommand(),   TokenizeCommand(),
+                                   DetokenizeCommand(), ModelsCommand(), StatusCommand(),
+                                   RowsCommand(),       TableCommand(),  KeyCommand()};
   const std::string first = argc > 1 ? argv[1] : "";
   if (first == "--help" || first == "-h" || first == "help") {
     std::printf("engramctl: client and tools of engramd.\n\nUsage: engramctl COMMAND [OPTION]...\n\n");

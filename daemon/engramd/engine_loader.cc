@@ -2,6 +2,7 @@
 #include "engramd/engine_loader.h"
 
 #include <spdlog/fmt/fmt.h>
+#include <unistd.h>
 
 #include "engramd/locations.h"
 #include "engramd/room_options.h"
@@ -26,11 +27,17 @@ Result<std::shared_ptr<Engine>> LoadEngine(const Settings& settings, MetricRegis
   }
   ENGRAM_TRY(options.backbone, load_plugin(settings.backbone.plugin, ENGRAM_PLUGIN_BACKBONE));
   options.backbone_options = settings.backbone.options;
-  for (const TierSettings& tier : settings.tiers) {
+  const uint64_t machine_bytes =
+      static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  for (const TierSettings& tier : settings.memory.tiers) {
     auto library = load_plugin(tier.plugin, ENGRAM_PLUGIN_TIER);
     if (!library) return std::move(library).error().At("tier " + tier.name);
     options.tiers.push_back({tier.name, std::move(*library), tier.options});
+    if (tier.capacity.given())
+      options.tiers.back().options.emplace_back("capacity", std::to_string(tier.capacity.Of(machine_bytes)));
   }
+  options.packed_tables = settings.memory.tables;
+  options.memory_budget_bytes = settings.memory.budget.Of(machine_bytes);
   ENGRAM_TRY(auto model, Model::Load(std::move(options)));
 
   return std::make_shared<Engine>(std::move(model), MakeEngineOptions(settings), metrics);
@@ -48,11 +55,9 @@ std::string DescribeEngine(const Engine& engine) {
   for (const LayerRowStats& layer : model.memory()->layer_stats())
     text += fmt::format(" {} ({} rows)", layer.layer, layer.num_rows);
   text += ", tiers";
-  std::string last;
-  for (const TierTableStats& tier : model.memory()->tier_stats()) {
-    if (tier.tier != last) text += fmt::format(" {} ({})", tier.tier, tier.medium);
-    last = tier.tier;
-  }
+  const std::vector<TierTableStats> tiers = model.memory()->tier_stats();
+  for (const TierTableStats& tier : tiers)  // every layer has the same chain
+    if (tier.layer == tiers.front().layer) text += fmt::format(" {} ({})", tier.tier, tier.medium);
   return text;
 }
 

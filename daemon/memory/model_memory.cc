@@ -4,9 +4,66 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/log.h"
+#include "memory/packed_table.h"
 #include "memory/safetensors_rows.h"
 
 namespace engram {
+namespace {
+
+// One layer's rows as they are stored: one of the two tables.
+struct StoredTable {
+  std::unique_ptr<SafetensorsTable> safetensors;
+  std::unique_ptr<PackedTable> packed;
+
+  uint32_t layer() const { return packed ? packed->info().layer : safetensors->layer(); }
+  uint64_t num_rows() const { return packed ? packed->info().num_rows : safetensors->num_rows(); }
+  uint32_t row_bytes() const { return packed ? packed->info().row_bytes : safetensors->row_bytes(); }
+  engram_row_format row_format() const { return packed ? packed->info().row_format : safetensors->row_format(); }
+  engram_row_source source() const { return packed ? packed->source() : safetensors->source(); }
+};
+
+Result<std::unique_ptr<PackedTable>> OpenPacked(const std::filesystem::path& path, const Geometry& geometry,
+                                                const LayerGeometry& layer, uint32_t head_dim) {
+  ENGRAM_TRY(auto table, PackedTable::Open(path));
+  const sdk::PackedTableInfo& info = table->info();
+  const auto differs = [&](const char* what, const std::string& here, const std::string& model) {
+    return InvalidArgument(path.string() + ": packed table with " + what + " " + here + ", the model has " + model);
+  };
+  if (info.layer != layer.layer) return differs("layer", std::to_string(info.layer), std::to_string(layer.layer));
+  if (info.num_rows != layer.num_rows)
+    return differs("num_rows", std::to_string(info.num_rows), std::to_string(layer.num_rows));
+  if (info.head_dim != head_dim) return differs("head_dim", std::to_string(info.head_dim), std::to_string(head_dim));
+  const sdk::PackedDigest expected = HashConstantsDigest(geometry, layer);
+  if (!IsStated(info.hash_digest)) {
+    log::Warning("{}: states no hash constants, so its rows may be another model's", path.string());
+  } else if (info.hash_digest != expected) {
+    return differs("hash_digest", HexText(info.hash_digest), HexText(expected));
+  }
+  return table;
+}
+
+Status CheckBudget(uint64_t budget_bytes, const std::vector<OpenTier>& tiers, const std::vector<StoredTable>& tables) {
+  if (budget_bytes == 0) return {};
+  uint64_t table_bytes = 0;
+  for (const StoredTable& table : tables) table_bytes += table.num_rows() * table.row_bytes();
+  uint64_t total = 0;
+  std::string parts;
+  for (const OpenTier& tier : tiers) {
+    const TierInfo& info = tier.tier->info();
+    uint64_t bytes = info.capacity_bytes;
+    if (bytes == 0 && (info.flags & ENGRAM_TIER_PERSISTENT) == 0) bytes = table_bytes;
+    total += bytes;
+    parts += (parts.empty() ? "\"" : ", \"") + tier.name + "\" " + std::to_string(bytes);
+  }
+  if (total <= budget_bytes) return {};
+  return Error{ErrorCode::kResourceExhausted,
+               "the tiers would take " + std::to_string(total) + " bytes (" + parts + "), the budget is " +
+                   std::to_string(budget_bytes),
+               "memory.budget"};
+}
+
+}  // namespace
 
 struct ModelMemory::Impl {
   Impl(ModelMemoryOptions opened, Geometry expanded, CompressedMap compressed)
@@ -17,7 +74,7 @@ struct ModelMemory::Impl {
   const CompressedMap map;
   engram_row_format row_format = 0;
   uint32_t row_bytes = 0;
-  std::vector<std::unique_ptr<SafetensorsTable>> tables;  // ascending; the tiers' sources, so they outlive `gather`
+  std::vector<StoredTable> tables;  // ascending; the tiers' sources, so they outlive `gather`
   std::unique_ptr<RowGather> gather;
 };
 
@@ -39,26 +96,42 @@ Result<std::unique_ptr<ModelMemory>> ModelMemory::Open(ModelMemoryOptions option
   std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return layers[a].layer < layers[b].layer; });
 
   // Every table is checked before the first one is loaded, which may take minutes.
-  ENGRAM_TRY(const auto model, OpenSafetensors(impl->options.model_dir));
+  const auto& packed_tables = impl->options.packed_tables;
+  for (const auto& [layer, path] : packed_tables)
+    if (std::none_of(layers.begin(), layers.end(), [&](const LayerGeometry& known) { return known.layer == layer; }))
+      return InvalidArgument(path.string() + " is given for layer " + std::to_string(layer) +
+                                 ", which has no Engram table in " + impl->options.model_dir.string(),
+                             "memory.tables." + std::to_string(layer));
+  std::shared_ptr<const sdk::SafetensorsModel> model;
+  if (packed_tables.size() < layers.size()) {
+    ENGRAM_TRY(model, OpenSafetensors(impl->options.model_dir));
+  }
+  const uint32_t head_dim = impl->options.config.head_dim;
   for (const uint32_t i : order) {
-    ENGRAM_TRY(auto table,
-               SafetensorsTable::Open(model, layers[i].layer, layers[i].num_rows, impl->options.config.head_dim));
-    if (!impl->tables.empty() && table->row_format() != impl->row_format)
+    StoredTable table;
+    if (const auto path = packed_tables.find(layers[i].layer); path != packed_tables.end()) {
+      ENGRAM_TRY(table.packed, OpenPacked(path->second, impl->geometry, layers[i], head_dim));
+    } else {
+      ENGRAM_TRY(table.safetensors, SafetensorsTable::Open(model, layers[i].layer, layers[i].num_rows, head_dim));
+    }
+    if (!impl->tables.empty() && table.row_format() != impl->row_format)
       return InvalidArgument(impl->options.model_dir.string() + ": the tables of layers " +
-                             std::to_string(impl->tables.front()->layer()) + " and " + std::to_string(table->layer()) +
+                             std::to_string(impl->tables.front().layer()) + " and " + std::to_string(table.layer()) +
                              " have different row formats (" + std::to_string(impl->row_format) + " and " +
-                             std::to_string(table->row_format()) + ")");
-    impl->row_format = table->row_format();
-    impl->row_bytes = table->row_bytes();
+                             std::to_string(table.row_format()) + ")");
+    impl->row_format = table.row_format();
+    impl->row_bytes = table.row_bytes();
     impl->tables.push_back(std::move(table));
   }
   ENGRAM_TRY(const std::vector<OpenTier> tiers, OpenTiers(impl->options.tiers));
+  ENGRAM_CHECK_OK(CheckBudget(impl->options.budget_bytes, tiers, impl->tables));
   std::vector<GatherLayer> gather_layers;
   for (size_t k = 0; k < order.size(); ++k) {
-    const SafetensorsTable& table = *impl->tables[k];
+    const StoredTable& table = impl->tables[k];
     engram_table_desc desc{};
     desc.layer = table.layer();
     desc.model = impl->options.model_name.c_str();
+    if (table.packed) desc.path = table.packed->path().c_str();
     desc.num_rows = table.num_rows();
     desc.row_bytes = table.row_bytes();
     desc.row_format = table.row_format();

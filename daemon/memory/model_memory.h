@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,12 +33,16 @@ struct ModelMemoryOptions {
   std::filesystem::path model_dir;  // safetensors with model.layers.L.engram.embed.*
   EngramConfig config;
   std::vector<TierSpec> tiers;
+  std::map<uint32_t, std::filesystem::path> packed_tables;  // by model layer; the others' rows are in model_dir
+  uint64_t budget_bytes = 0;                                // of the tiers; 0: no limit
 };
 
 class ModelMemory final : public RowProvider {
  public:
-  // Checks every table against the geometry (rows, row bytes: kInvalidArgument with both numbers), opens the tiers and
-  // attaches the tables. Blocks while tables load. The last tier must be a store, and the only one.
+  // Checks every table against the geometry (rows, row bytes, a packed table's layer and hash constants:
+  // kInvalidArgument with both values), opens the tiers and attaches the tables. Blocks while tables load. The last
+  // tier must be a store, and the only one. kResourceExhausted, before any table loads, when the tiers would take more
+  // than the budget: a tier's capacity, or all of its tables where it states none and is not persistent.
   static Result<std::unique_ptr<ModelMemory>> Open(ModelMemoryOptions options, CompressedMap map);
   ~ModelMemory() override;
 

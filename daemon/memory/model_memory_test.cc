@@ -11,10 +11,13 @@
 #include <boost/json/value_to.hpp>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "core/file.h"
+#include "memory/packed_table.h"
+#include "memory/safetensors_rows.h"
 #include "support/temp_dir.h"
 
 namespace engram {
@@ -202,6 +205,144 @@ TEST_F(ModelMemoryTest, RefusesWhatDoesNotFitTheTokenizer) {
   EXPECT_THAT(ModelMemory::Open(options, Map()).error().message, HasSubstr("the tier chain is empty"));
   options = OptionsFor(directory_, engram_);
   EXPECT_EQ(ModelMemory::Open(options, Map()).error().code, ErrorCode::kNotFound);
+}
+
+class PackedModelTest : public ModelMemoryTest {
+ protected:
+  // Packs a layer of the model in `model_dir` to directory_, with `change` applied to what the header will say.
+  fs::path Pack(
+      const fs::path& model_dir, uint32_t layer,
+      const std::function<void(sdk::PackedTableInfo&)>& change = [](sdk::PackedTableInfo&) {}) {
+    const json::value config = ReadJson(model_dir / "config.json");
+    const auto geometry = Geometry::Create(*EngramConfig::FromJson(config.at("engram")), Map());
+    EXPECT_TRUE(geometry) << geometry.error().message;
+    const fs::path path = directory_ / (std::to_string(layer) + ".ngt");
+    for (const LayerGeometry& candidate : geometry->layers) {
+      if (candidate.layer != layer) continue;
+      const auto model = OpenSafetensors(model_dir);
+      const auto head_dim = config.at("engram").at("head_dim").to_number<uint32_t>();
+      const auto table = SafetensorsTable::Open(*model, layer, candidate.num_rows, head_dim);
+      EXPECT_TRUE(table) << table.error().message;
+      sdk::PackedTableInfo info = sdk::LayOutPackedTable(layer, candidate.num_rows, (*table)->row_format(), head_dim);
+      info.hash_digest = HashConstantsDigest(*geometry, candidate);
+      change(info);
+      info.num_pages = (info.num_rows + info.rows_per_page - 1) / info.rows_per_page;
+      std::vector<uint8_t> rows(candidate.num_rows * std::max(info.row_bytes, (*table)->row_bytes()));
+      EXPECT_TRUE((*table)->Read(0, candidate.num_rows, rows.data()));
+      auto writer = PackedTableWriter::Create(path, info);
+      EXPECT_TRUE((*writer)->Append(rows.data(), info.num_rows));
+      const auto finished = (*writer)->Finish();
+      EXPECT_TRUE(finished) << finished.error().message;
+    }
+    return path;
+  }
+  std::string OpenError(const fs::path& path, uint32_t layer = 1) {
+    auto options = OptionsFor(source_, engram_);
+    options.packed_tables = {{layer, path}};
+    const auto memory = ModelMemory::Open(options, Map());
+    return memory ? "opened" : memory.error().message;
+  }
+};
+
+TEST_F(PackedModelTest, RowsFromPackedTablesEqualTheModels) {
+  const std::vector<int32_t> tokens = {5, 900, 17, 17, 4000, 5, 900, 17, 17};
+  for (const char* name : {"dense-paper", "moe-paper-hc4-fp8", "dense-v41-hc4-fp8"}) {
+    const fs::path model_dir = kVectors / "models" / name;
+    const json::value engram = ReadJson(model_dir / "config.json").at("engram");
+    auto options = OptionsFor(model_dir, engram);
+    // Some packed, then all: without a need for the model's files.
+    for (const json::value& layer : engram.at("layer_ids").as_array()) {
+      const auto number = layer.to_number<uint32_t>();
+      options.packed_tables[number] = Pack(model_dir, number);
+      if (options.packed_tables.size() == engram.at("layer_ids").as_array().size()) options.model_dir = "/none";
+      auto memory = ModelMemory::Open(options, Map());
+      ASSERT_TRUE(memory) << memory.error().message;
+      ExpectStoredRows(**memory, model_dir, tokens);
+    }
+  }
+}
+
+// The chain for tables larger than memory: nothing but what was asked for is read, and the second time from the cache.
+TEST_F(PackedModelTest, CacheBeforePackedTablesOnDisk) {
+  const fs::path model_dir = kVectors / "models" / "dense-v41-hc4-fp8";
+  auto options = OptionsFor(model_dir, ReadJson(model_dir / "config.json").at("engram"));
+  const auto file = PluginLibrary::Load(std::string(ENGRAM_TEST_PLUGIN_DIR) + "/tier_file.so", ENGRAM_PLUGIN_TIER);
+  ASSERT_TRUE(file) << file.error().message;
+  options.tiers = {{"cache", options.tiers[0].library, {{"mode", "cache"}, {"capacity", "8388608"}}},
+                   {"file", *file, {}}};
+  const auto without = ModelMemory::Open(options, Map());
+  ASSERT_FALSE(without) << "tier_file needs packed tables";
+  EXPECT_THAT(without.error().message, HasSubstr("tier \"file\", layer 1"));
+  for (const uint32_t layer : {1, 3}) options.packed_tables[layer] = Pack(model_dir, layer);
+  options.budget_bytes = 8388608;  // the cache's; what lies on disk takes none
+  auto memory = ModelMemory::Open(options, Map());
+  ASSERT_TRUE(memory) << memory.error().message;
+  const std::vector<int32_t> tokens = {5, 900, 17, 17, 4000, 5, 900, 17, 17};
+  ExpectStoredRows(**memory, model_dir, tokens);
+  const std::vector<TierTableStats> cold = (*memory)->tier_stats();
+  ASSERT_EQ(cold.size(), 4u);
+  ExpectStoredRows(**memory, model_dir, tokens);
+  const std::vector<TierTableStats> warm = (*memory)->tier_stats();
+  for (size_t i = 0; i < warm.size(); ++i) {
+    if (cold[i].tier == "file") {
+      EXPECT_GT(cold[i].counters.rows, 0u);
+      EXPECT_EQ(warm[i].counters.rows, cold[i].counters.rows);
+    } else {
+      EXPECT_EQ(cold[i].counters.hits, 0u);
+      EXPECT_EQ(cold[i].counters.fills, cold[i].counters.misses);
+      EXPECT_EQ(warm[i].counters.hits, cold[i].counters.misses);
+    }
+  }
+}
+
+TEST_F(PackedModelTest, RefusesAnotherTableWithBothValues) {
+  const fs::path packed = Pack(source_, 1);
+  const std::string name = packed.string() + ": packed table with ";
+  EXPECT_EQ(OpenError(packed), "opened");
+  EXPECT_EQ(OpenError(packed, 2), name + "layer 1, the model has 2");
+  EXPECT_THAT(OpenError(packed, 9), HasSubstr("is given for layer 9, which has no Engram table"));
+  EXPECT_THAT(OpenError(directory_ / "none"), HasSubstr("none: cannot open"));
+  EXPECT_EQ(OpenError(Pack(source_, 1, [](auto& info) { --info.num_rows; })),
+            name + "num_rows 5721, the model has 5722");
+  EXPECT_EQ(OpenError(Pack(source_, 1,
+                           [](auto& info) {
+                             const auto digest = info.hash_digest;
+                             info = sdk::LayOutPackedTable(1, info.num_rows, info.row_format, 16);
+                             info.hash_digest = digest;
+                           })),
+            name + "head_dim 16, the model has 32");
+  const std::string other = OpenError(Pack(source_, 1, [](auto& info) { info.hash_digest.fill(0xab); }));
+  EXPECT_THAT(other, HasSubstr(name + "hash_digest abababab"));
+  EXPECT_THAT(other, ::testing::ContainsRegex("the model has [0-9a-f]{64}"));
+  // Not stated: taken.
+  EXPECT_EQ(OpenError(Pack(source_, 1, [](auto& info) { info.hash_digest = {}; })), "opened");
+}
+
+TEST_F(PackedModelTest, ADamagedTableIsNotLoaded) {
+  const fs::path packed = Pack(source_, 1);
+  std::fstream file(packed, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(4096 + 2 * 4096 + 70);
+  file.put('\x11').put('\x22').put('\x33').put('\x44');
+  file.close();
+  EXPECT_THAT(OpenError(packed), HasSubstr("layer 1, page 2 at byte 12288"));
+}
+
+TEST_F(ModelMemoryTest, KeepsTheBudget) {
+  auto options = OptionsFor(source_, engram_);
+  auto memory = ModelMemory::Open(options, Map());
+  ASSERT_TRUE(memory);
+  uint64_t table_bytes = 0;
+  for (const LayerRowStats& layer : (*memory)->layer_stats()) table_bytes += layer.num_rows * layer.row_bytes;
+  options.budget_bytes = table_bytes;
+  EXPECT_TRUE(ModelMemory::Open(options, Map()));
+  --options.budget_bytes;
+  const auto over = ModelMemory::Open(options, Map());
+  ASSERT_FALSE(over);
+  EXPECT_EQ(over.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(over.error().field, "memory.budget");
+  EXPECT_EQ(over.error().message, "the tiers would take " + std::to_string(table_bytes) + " bytes (\"dram\" " +
+                                      std::to_string(table_bytes) + "), the budget is " +
+                                      std::to_string(options.budget_bytes));
 }
 
 }  // namespace

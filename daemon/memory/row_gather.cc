@@ -243,7 +243,7 @@ std::vector<LayerRowStats> RowGather::layer_stats() const {
   for (const auto& layer : layers_)
     result.push_back({layer->chain->layer(), layer->chain->num_rows(), row_bytes_, read(layer->batches),
                       read(layer->rows_requested), read(layer->rows_read), read(layer->stall_ns),
-                      read(layer->gather_ns), layer->chain->fill_errors()});
+                      read(layer->gather_ns), layer->chain->fill_errors(), layer->chain->retries()});
   return result;
 }
 

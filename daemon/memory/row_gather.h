@@ -41,6 +41,7 @@ struct LayerRowStats {
   uint64_t stall_ns = 0;        // engine thread's time in AwaitRows()
   uint64_t gather_ns = 0;       // from BeginBatch() until the layer's rows were there
   uint64_t fill_errors = 0;     // failures to fill a cache of the chain
+  uint64_t retries = 0;         // reads of a tier that was out of reach, asked again
 };
 
 // One layer to gather for.

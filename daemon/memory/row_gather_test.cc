@@ -249,6 +249,32 @@ TEST_P(Faults, AFailingTierFailsTheBatchAndNoMore) {
   ExpectBatch(**gather, 5, {run});
 }
 
+// Read 1 is answered at the third try, with nothing left of the torn rows before; read 5 is not.
+TEST_P(Faults, ATierOutOfReachIsAskedThreeTimes) {
+  TestTierControl control;
+  control.flags = ENGRAM_TIER_STORE | GetParam();
+  control.unavailable_from = 1;
+  control.unavailable_until = 3;
+  auto gather = Open({Steered("far", control)});
+  ASSERT_TRUE(gather) << gather.error().message;
+  const auto ids = RandomIds(5, kRows);
+  const BatchRowIds run{0, 5, ids.data()};
+  ExpectBatch(**gather, 5, {run});  // reads 1 to 3, and 4 for the second layer
+
+  control.unavailable_from = 5;
+  control.unavailable_until = 8;
+  engram_batch_rows* rows = (*gather)->Begin(5, {&run, 1});
+  const auto first = (*gather)->Await(rows, 0);
+  ASSERT_FALSE(first);
+  EXPECT_EQ(first.error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(first.error().message, "tier \"far\", layer 1: test_tier: read: out of reach on demand");
+  (*gather)->End(rows);
+  EXPECT_EQ(control.reads, 7u);
+  EXPECT_EQ((*gather)->layer_stats()[0].retries, 4u);
+
+  ExpectBatch(**gather, 5, {run});
+}
+
 TEST_P(Faults, RefusesWhatNoTableHas) {
   TestTierControl control;
   control.flags = ENGRAM_TIER_STORE | GetParam();

@@ -3,30 +3,16 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
+#include <limits>
 #include <vector>
 
-#include "plugin/plugin_host.h"
+#include "memory/from_sdk.h"
 
 namespace engram {
 namespace {
 
 using sdk::TensorInfo;
 using sdk::TensorType;
-
-// Runs `body`, which returns a Result, where SDK code may throw.
-template <typename Body>
-auto Catching(Body&& body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const sdk::PluginError& error) {
-    return Error{ErrorCodeFromStatus(error.status()), error.what(), {}};
-  } catch (const std::bad_alloc&) {
-    return ResourceExhausted("out of memory reading safetensors");
-  } catch (const std::exception& error) {
-    return Internal(std::string("reading safetensors: ") + error.what());
-  }
-}
 
 Status CheckShape(const sdk::SafetensorsModel& model, const std::string& name, const TensorInfo& tensor, uint64_t rows,
                   uint64_t columns) {
@@ -42,18 +28,24 @@ Status CheckShape(const sdk::SafetensorsModel& model, const std::string& name, c
   return {};
 }
 
+std::string TensorPrefix(const sdk::SafetensorsModel& model, uint32_t layer) {
+  const std::string plain = "layers." + std::to_string(layer) + ".engram.embed.";
+  // DeepSeek-V4.1 names them without "model.".
+  return model.Find(plain + "weight") != nullptr ? plain : "model." + plain;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const sdk::SafetensorsModel>> OpenSafetensors(const std::filesystem::path& model_dir) {
-  return Catching([&]() -> Result<std::shared_ptr<const sdk::SafetensorsModel>> {
+  return FromSdk("reading safetensors", [&]() -> Result<std::shared_ptr<const sdk::SafetensorsModel>> {
     return std::make_shared<const sdk::SafetensorsModel>(model_dir.string());
   });
 }
 
 Result<std::unique_ptr<SafetensorsTable>> SafetensorsTable::Open(std::shared_ptr<const sdk::SafetensorsModel> model,
                                                                  uint32_t layer, uint64_t num_rows, uint32_t head_dim) {
-  return Catching([&]() -> Result<std::unique_ptr<SafetensorsTable>> {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".engram.embed.";
+  return FromSdk("reading safetensors", [&]() -> Result<std::unique_ptr<SafetensorsTable>> {
+    const std::string prefix = TensorPrefix(*model, layer);
     std::unique_ptr<SafetensorsTable> table(new SafetensorsTable());
     table->weight_ = prefix + "weight";
     const TensorInfo& weight = model->Get(table->weight_);
@@ -97,11 +89,22 @@ Result<std::unique_ptr<SafetensorsTable>> SafetensorsTable::Open(std::shared_ptr
   });
 }
 
+Result<SafetensorsTable::Shape> SafetensorsTable::StatedShape(const sdk::SafetensorsModel& model, uint32_t layer) {
+  return FromSdk("reading safetensors", [&]() -> Result<Shape> {
+    const std::string name = TensorPrefix(model, layer) + "weight";
+    const TensorInfo& weight = model.Get(name);
+    if (weight.shape.size() != 2 || weight.shape[1] > std::numeric_limits<uint32_t>::max())
+      return InvalidArgument(model.FilePath(weight.file) + ": tensor '" + name + "' has shape " +
+                             sdk::ShapeText(weight.shape) + ", expected [rows, values]");
+    return Shape{weight.shape[0], static_cast<uint32_t>(weight.shape[1])};
+  });
+}
+
 Status SafetensorsTable::Read(uint64_t first_row, uint64_t num_rows, uint8_t* dst) const {
   if (first_row > num_rows_ || num_rows > num_rows_ - first_row)
     return InvalidArgument("rows " + std::to_string(first_row) + "+" + std::to_string(num_rows) + " of a table of " +
                            std::to_string(num_rows_) + " rows");
-  return Catching([&]() -> Status {
+  return FromSdk("reading safetensors", [&]() -> Status {
     if (scale_bytes_ == 0) {
       model_->Read(weight_, first_row * code_bytes_, num_rows * code_bytes_, dst);
       return {};

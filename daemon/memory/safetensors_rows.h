@@ -21,11 +21,18 @@ Result<std::shared_ptr<const sdk::SafetensorsModel>> OpenSafetensors(const std::
 
 class SafetensorsTable {
  public:
-  // model.layers.<layer>.engram.embed.weight, with embed.scale where it is fp8; the two may lie in different files.
+  // [model.]layers.<layer>.engram.embed.weight, with embed.scale where it is fp8; the two may lie in different files.
   // kNotFound for a missing tensor, kInvalidArgument for a shape or type other than `num_rows` and `head_dim` ask for,
   // with both numbers, file and tensor.
   static Result<std::unique_ptr<SafetensorsTable>> Open(std::shared_ptr<const sdk::SafetensorsModel> model,
                                                         uint32_t layer, uint64_t num_rows, uint32_t head_dim);
+
+  // Rows and values per row that the layer's weight tensor states, for tables whose model says neither.
+  struct Shape {
+    uint64_t num_rows = 0;
+    uint32_t head_dim = 0;
+  };
+  static Result<Shape> StatedShape(const sdk::SafetensorsModel& model, uint32_t layer);
 
   uint32_t layer() const { return layer_; }
   uint64_t num_rows() const { return num_rows_; }

@@ -88,6 +88,17 @@ TEST_F(SafetensorsRowsTest, InterleavesCodesAndScalesOfTwoFiles) {
   EXPECT_STREQ(text, "rows 29999+2 of a table of 30000 rows");
 }
 
+TEST_F(SafetensorsRowsTest, KnowsTheNamesOfDeepSeekV41) {
+  const std::string codes = Bytes(10 * 32, 1), scales = Bytes(10, 99);
+  WriteFile("model.safetensors", {{"layers.3.engram.embed.weight", "F8_E4M3", {10, 32}, codes},
+                                  {"layers.3.engram.embed.scale", "F8_E8M0", {10, 1}, scales}});
+  const auto table = Open(10, 32);
+  ASSERT_TRUE(table) << table.error().message;
+  std::string row(33, '\0');
+  ASSERT_TRUE((*table)->Read(9, 1, reinterpret_cast<uint8_t*>(row.data())));
+  EXPECT_EQ(row, codes.substr(9 * 32) + scales.substr(9));
+}
+
 TEST_F(SafetensorsRowsTest, KnowsThePlainFormats) {
   const struct {
     const char* dtype;

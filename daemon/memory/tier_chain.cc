@@ -9,6 +9,12 @@
 #include "core/log.h"
 
 namespace engram {
+namespace {
+
+// A tier that is out of reach for a moment is asked this often; at once, for how long to wait is the tier's to know.
+constexpr int kReadAttempts = 3;
+
+}  // namespace
 
 Result<std::vector<OpenTier>> OpenTiers(const std::vector<TierSpec>& specs) {
   if (specs.empty()) return InvalidArgument("the tier chain is empty: it needs at least a store", "tiers");
@@ -69,9 +75,14 @@ Status TableChain::Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, Cha
     if (!direct) scratch.rows.resize(std::max(scratch.rows.size(), size_t{num_pending} * row_bytes_));
     uint8_t* out = direct ? dst : scratch.rows.data();
     uint8_t* found = scratch.found.data();
-    std::memset(found, 0, num_pending);
-    if (auto read = level.table->Read(pending, num_pending, out, row_bytes_, found); !read)
-      return Failed(level, std::move(read).error());
+    for (int attempt = 1;; ++attempt) {
+      std::memset(found, 0, num_pending);
+      auto read = level.table->Read(pending, num_pending, out, row_bytes_, found);
+      if (read) break;
+      if (read.error().code != ErrorCode::kUnavailable || attempt == kReadAttempts)
+        return Failed(level, std::move(read).error());
+      retries_.fetch_add(1, std::memory_order_relaxed);
+    }
     const void* first_miss = std::memchr(found, 0, num_pending);
     if (first_miss != nullptr && i + 1 == levels_.size()) {
       const uint64_t id = pending[static_cast<const uint8_t*>(first_miss) - found];

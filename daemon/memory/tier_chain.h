@@ -62,11 +62,12 @@ class TableChain {
 
   // Copies row ids[i] to dst + i * row_bytes. Each id is below num_rows(); distinct ids are cheapest. Tiers are asked
   // in turn, each for what those before it missed; rows found further down are offered to the writable caches above,
-  // whose refusal is counted in fill_errors() and logged once, and is no error here. Errors name the tier and the
-  // layer.
+  // whose refusal is counted in fill_errors() and logged once, and is no error here. A tier that is out of reach
+  // (kUnavailable) is asked up to three times. Errors name the tier and the layer.
   Status Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, ChainScratch& scratch);
 
   uint64_t fill_errors() const { return fill_errors_.load(std::memory_order_relaxed); }
+  uint64_t retries() const { return retries_.load(std::memory_order_relaxed); }  // reads asked again
   std::vector<TierTableStats> stats() const;
 
  private:
@@ -84,6 +85,7 @@ class TableChain {
   uint64_t num_rows_ = 0;
   uint32_t row_bytes_ = 0;
   std::atomic<uint64_t> fill_errors_{0};
+  std::atomic<uint64_t> retries_{0};
 };
 
 }  // namespace engram

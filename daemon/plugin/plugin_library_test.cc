@@ -57,7 +57,7 @@ TEST(PluginLibrary, RefusesEachBrokenRule) {
   const fs::path bad = kPlugins / "test";
   EXPECT_THAT(WhyRefused(bad / "bad_magic.so"), HasSubstr("magic is 0x12345678, expected 0x4d52474e"));
   EXPECT_THAT(WhyRefused(bad / "bad_major.so"), HasSubstr("ABI major 2, this host speaks 1"));
-  EXPECT_THAT(WhyRefused(bad / "bad_minor.so"), HasSubstr("built for ABI 1.1, newer than this host's 1.0"));
+  EXPECT_THAT(WhyRefused(bad / "bad_minor.so"), HasSubstr("built for ABI 1.2, newer than this host's 1.1"));
   EXPECT_THAT(WhyRefused(bad / "bad_descriptor_size.so"), HasSubstr("struct_size is 24, expected at least 56"));
   EXPECT_THAT(WhyRefused(bad / "bad_no_name.so"), HasSubstr("has no name"));
   EXPECT_THAT(WhyRefused(bad / "bad_long_name.so"), HasSubstr("longer than 64 bytes"));

@@ -148,9 +148,10 @@ Result<std::unique_ptr<Model>> Model::Load(ModelOptions options) {
           fmt::format("{} has an engram object, but no tier is configured for its tables", config_path.string()));
     ENGRAM_TRY(CompressedMap map, CompressedMap::Build(*model->tokenizer_, config.vocab_size));
     ENGRAM_CHECK_OK(map.CheckShipped(options.directory));
-    ENGRAM_TRY(
-        model->memory_,
-        ModelMemory::Open({model->name_, options.directory, *config.engram, std::move(options.tiers)}, std::move(map)));
+    ENGRAM_TRY(model->memory_,
+               ModelMemory::Open({model->name_, options.directory, *config.engram, std::move(options.tiers),
+                                  std::move(options.packed_tables), options.memory_budget_bytes},
+                                 std::move(map)));
     rows = model->memory_.get();
   }
   ENGRAM_TRY(model->backbone_,

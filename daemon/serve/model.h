@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,8 @@ struct ModelOptions {
   std::shared_ptr<const PluginLibrary> backbone;
   PluginOptions backbone_options;
   std::vector<TierSpec> tiers;
+  std::map<uint32_t, std::filesystem::path> packed_tables;  // by model layer; the others: safetensors
+  uint64_t memory_budget_bytes = 0;                         // of the tiers; 0: no limit
 };
 
 class Model {

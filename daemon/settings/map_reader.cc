@@ -160,6 +160,18 @@ void MapReader::Options(std::string_view key, std::vector<std::pair<std::string,
       out.emplace_back(entry.key, entry.value.scalar);
 }
 
+bool MapReader::Entries(std::string_view key,
+                        const std::function<void(const YamlNode::Entry&, const std::string&)>& each) {
+  const YamlNode* node = Know(key);
+  if (!node) return false;
+  if (node->kind != YamlNode::Kind::kMap) {
+    Fault(node->place, PathOf(key), "expected a map, found " + Shown(*node));
+    return false;
+  }
+  for (const auto& entry : node->entries) each(entry, PathOf(key) + "." + entry.key);
+  return true;
+}
+
 bool MapReader::Sequence(std::string_view key, const std::function<void(const YamlNode&, const std::string&)>& each) {
   const YamlNode* node = Know(key);
   if (!node) return false;

@@ -39,6 +39,9 @@ class MapReader {
   void Path(std::string_view key, std::filesystem::path& out);
   // A map of scalars, handed on as text in file order.
   void Options(std::string_view key, std::vector<std::pair<std::string, std::string>>& out);
+  // Calls `each(entry, path)` for every entry of a map whose keys are the user's; false when the key is absent or no
+  // map.
+  bool Entries(std::string_view key, const std::function<void(const YamlNode::Entry&, const std::string&)>& each);
   // A scalar that `parse` understands; `expected` says what it should have been.
   void Custom(std::string_view key, const std::string& expected, const std::function<bool(const YamlNode&)>& parse);
   // Calls `each(item, path)` for every item; false when the key is absent or no sequence.

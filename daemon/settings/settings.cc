@@ -2,6 +2,8 @@
 #include "settings/settings.h"
 
 #include <algorithm>
+#include <limits>
+#include <optional>
 #include <set>
 
 #include "core/file.h"
@@ -79,7 +81,9 @@ void ReadAuth(MapReader reader, std::vector<KeySettings>& keys) {
   reader.Finish();
 }
 
-void ReadMemory(MapReader reader, std::vector<TierSettings>& tiers) {
+constexpr char kMemorySizeForms[] = "a size such as 2GiB, or a part of the machine's memory such as 25%";
+
+void ReadMemory(MapReader reader, MemorySettings& memory) {
   std::set<std::string> names;
   std::vector<TierSettings> read;
   const bool given = reader.Sequence("tiers", [&](const YamlNode& item, const std::string& path) {
@@ -90,7 +94,16 @@ void ReadMemory(MapReader reader, std::vector<TierSettings>& tiers) {
     tier_reader.String("name", tier.name, MapReader::kNotEmpty);
     tier_reader.String("plugin", tier.plugin, MapReader::kNotEmpty);
     tier_reader.Options("options", tier.options);
+    tier_reader.Custom("capacity", kMemorySizeForms, [&](const YamlNode& node) {
+      const auto size = ParseMemorySize(node.scalar);
+      if (!size) return false;
+      tier.capacity = *size;
+      return true;
+    });
     tier_reader.Finish();
+    if (tier.capacity.given() && std::any_of(tier.options.begin(), tier.options.end(),
+                                             [](const auto& option) { return option.first == "capacity"; }))
+      reader.Fault(tier_reader.Find("capacity")->place, path + ".capacity", "options has a capacity too: give one");
     if (!tier.name.empty() && !names.insert(tier.name).second)
       reader.Fault(item.place, path + ".name", "another tier is named \"" + tier.name + "\"");
     read.push_back(std::move(tier));
@@ -98,8 +111,28 @@ void ReadMemory(MapReader reader, std::vector<TierSettings>& tiers) {
   if (given) {
     if (read.empty())
       reader.Fault(reader.Find("tiers")->place, reader.PathOf("tiers"), "at least one tier is needed to hold the rows");
-    tiers = std::move(read);
+    memory.tiers = std::move(read);
   }
+  reader.Entries("tables", [&](const YamlNode::Entry& entry, const std::string& path) {
+    const auto layer = ParseInteger(entry.key);
+    if (!layer || *layer > std::numeric_limits<uint32_t>::max()) {
+      reader.Fault(entry.place, path, "expected a layer's number, found \"" + entry.key + "\"");
+      return;
+    }
+    std::filesystem::path file;
+    if (!reader.ReadPath(entry.value, path, file)) return;
+    if (file.empty()) {
+      reader.Fault(entry.value.place, path, "expected the path of a packed table");
+    } else if (!memory.tables.emplace(static_cast<uint32_t>(*layer), std::move(file)).second) {
+      reader.Fault(entry.place, path, "layer " + std::to_string(*layer) + " is given twice");
+    }
+  });
+  reader.Custom("budget", std::string(kMemorySizeForms) + ", or none", [&](const YamlNode& node) {
+    const auto size = node.scalar == "none" ? MemorySize{} : ParseMemorySize(node.scalar);
+    if (!size) return false;
+    memory.budget = *size;
+    return true;
+  });
   reader.Finish();
 }
 
@@ -149,7 +182,7 @@ void ReadRoot(MapReader reader, Settings& settings) {
     backbone.Options("options", settings.backbone.options);
     backbone.Finish();
   }
-  ReadMemory(reader.Map("memory"), settings.tiers);
+  ReadMemory(reader.Map("memory"), settings.memory);
   ReadServing(reader.Map("serving"), settings.serving);
   {
     MapReader plugins = reader.Map("plugins");

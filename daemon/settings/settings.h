@@ -8,12 +8,14 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/log.h"
 #include "core/result.h"
+#include "settings/value_parsers.h"
 
 namespace engram {
 
@@ -59,7 +61,15 @@ struct TierSettings {
   std::string name;
   std::string plugin;
   OptionList options;
+  MemorySize capacity;  // handed to the plugin as the option "capacity", in bytes, if given
   bool operator==(const TierSettings&) const = default;
+};
+
+struct MemorySettings {
+  std::vector<TierSettings> tiers{{"dram", "tier_dram", {}, {}}};  // nearest first
+  std::map<uint32_t, std::filesystem::path> tables;                // packed table by model layer; others: safetensors
+  MemorySize budget;                                               // what the tiers may take; not given: no limit
+  bool operator==(const MemorySettings&) const = default;
 };
 
 struct ServingSettings {
@@ -83,7 +93,7 @@ struct Settings {
   std::vector<KeySettings> keys;  // auth.keys; empty: no authentication, loopback only
   ModelSettings model;
   BackboneSettings backbone;
-  std::vector<TierSettings> tiers{{"dram", "tier_dram", {}}};  // memory.tiers, nearest first
+  MemorySettings memory;
   ServingSettings serving;
   std::vector<std::filesystem::path> plugin_directories;  // empty: beside the executable, then the installed one
   std::filesystem::path state_dir;                        // empty: none

@@ -94,8 +94,10 @@ model: {path: models/x, name: m}
 backbone: {plugin: other, options: {threads: 2, weights: native, on: true}}
 memory:
   tiers:
-    - {name: a, plugin: tier_dram, options: {size: 2GiB}}
+    - {name: a, plugin: tier_dram, options: {mode: cache}, capacity: 25%}
     - {name: b, plugin: tier_file}
+  tables: {1: t/1.ngt, 14: /t/14.ngt}
+  budget: 3GiB
 serving: {max_queued: 1, max_running: 2, max_batch_tokens: 3, prefill_chunk: 3, max_choices: 2, drain_timeout: 0ms}
 plugins: {directories: [p, /q]}
 state_dir: ../s
@@ -110,7 +112,9 @@ log: {level: debug, format: json}
   expected.keys = {{"a", "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789", {"generate", "read"}}};
   expected.model = {directory_ / "models/x", "m"};
   expected.backbone = {"other", {{"threads", "2"}, {"weights", "native"}, {"on", "true"}}};
-  expected.tiers = {{"a", "tier_dram", {{"size", "2GiB"}}}, {"b", "tier_file", {}}};
+  expected.memory.tiers = {{"a", "tier_dram", {{"mode", "cache"}}, {0, 25}}, {"b", "tier_file", {}, {}}};
+  expected.memory.tables = {{1, directory_ / "t/1.ngt"}, {14, "/t/14.ngt"}};
+  expected.memory.budget = {uint64_t{3} << 30, 0};
   expected.serving = {1, 2, 3, 3, 2, milliseconds(0)};
   expected.plugin_directories = {directory_ / "p", "/q"};
   expected.state_dir = directory_.parent_path() / "s";
@@ -161,6 +165,18 @@ TEST_F(SettingsTest, NamesTheLineAndTheKeyOfEveryProblem) {
       {"memory:\n  tiers:\n    - {plugin: p, options: {a: [1]}}\n    -\nlog: {}\n",
        {"c.yaml:3: memory.tiers[0].name: is missing", "c.yaml:3: memory.tiers[0].options.a: expected a single value",
         "c.yaml:5: memory.tiers[1]: expected a map of keys, found nothing"}},
+      {"memory:\n  tiers:\n    - name: a\n      plugin: p\n      capacity: 101%\n",
+       {"c.yaml:5: memory.tiers[0].capacity: expected a size such as 2GiB, or a part of the machine's memory such as "
+        "25%, "
+        "found \"101%\""}},
+      {"memory:\n  tiers:\n    - name: a\n      plugin: p\n      options: {capacity: 1}\n      capacity: 1GiB\n",
+       {"c.yaml:6: memory.tiers[0].capacity: options has a capacity too"}},
+      {"memory:\n  tables:\n    one: a\n    2: ''\n",
+       {"c.yaml:3: memory.tables.one: expected a layer's number, found \"one\"",
+        "c.yaml:4: memory.tables.2: expected the path of a packed table"}},
+      {"memory:\n  tables:\n    2: a\n    02: b\n", {"c.yaml:4: memory.tables.02: layer 2 is given twice"}},
+      {"memory:\n  tables: [a]\n", {"c.yaml:2: memory.tables: expected a map"}},
+      {"memory:\n  budget: 0\n", {"c.yaml:2: memory.budget: expected a size such as 2GiB"}},
       {"auth:\n  keys:\n    - name: a\n      sha256: 1234\n      scopes: [generate, fly]\n",
        {"c.yaml:4: auth.keys[0].sha256: expected 64 hexadecimal digits",
         "c.yaml:5: auth.keys[0].scopes[1]: expected one of generate, read, edit, operate, found \"fly\""}},
@@ -226,7 +242,7 @@ TEST_F(SettingsTest, OverridesWinAndAreNamed) {
   EXPECT_EQ(loaded.settings.server.port, 2);
   EXPECT_EQ(loaded.settings.model.path, "other");  // not beside the file
   EXPECT_EQ(loaded.settings.serving.max_queued, 5u);
-  EXPECT_EQ(loaded.settings.tiers, (std::vector<TierSettings>{{"t", "p", {}}}));
+  EXPECT_EQ(loaded.settings.memory.tiers, (std::vector<TierSettings>{{"t", "p", {}, {}}}));
   EXPECT_THAT(loaded.settings.backbone.options, ElementsAre(std::make_pair("weights", "native")));
 
   EXPECT_THAT(Problems("", {{"--listen", "server.listen", "nowhere"}}),
@@ -243,6 +259,12 @@ TEST(ValueParsers, Notations) {
   EXPECT_EQ(ParseSize("2GiB"), 2ull << 30);
   for (const char* bad : {"", "GiB", "1.5GiB", "1GB", "1 GiB", "-1", "+1", "0x10", "8388608TiB", "1e3"})
     EXPECT_FALSE(ParseSize(bad)) << bad;
+  EXPECT_EQ(ParseMemorySize("2GiB"), (MemorySize{uint64_t{2} << 30, 0}));
+  EXPECT_EQ(ParseMemorySize("2GiB")->Of(1000), uint64_t{2} << 30);
+  EXPECT_EQ(ParseMemorySize("25%")->Of(1000), 250u);
+  EXPECT_EQ(ParseMemorySize("100%")->Of(uint64_t{1} << 62), (uint64_t{1} << 62) / 100 * 100);
+  for (const char* bad : {"", "0", "%", "0%", "101%", "1.5%", "-1%", "5 %", "4294967297%"})
+    EXPECT_FALSE(ParseMemorySize(bad)) << bad;
   EXPECT_EQ(ParseDuration("500ms"), std::chrono::milliseconds(500));
   EXPECT_EQ(ParseDuration("2m"), std::chrono::minutes(2));
   for (const char* bad : {"", "s", "1", "1.5s", "-1s", "1 s", "1d"}) EXPECT_FALSE(ParseDuration(bad)) << bad;

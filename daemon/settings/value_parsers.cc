@@ -43,6 +43,17 @@ std::string FormatSize(uint64_t bytes) {
   return std::to_string(bytes);
 }
 
+std::optional<MemorySize> ParseMemorySize(std::string_view text) {
+  if (text.ends_with('%')) {
+    const auto percent = ParseInteger(text.substr(0, text.size() - 1));
+    if (!percent || *percent < 1 || *percent > 100) return std::nullopt;
+    return MemorySize{0, static_cast<uint32_t>(*percent)};
+  }
+  const auto bytes = ParseSize(text);
+  if (!bytes || *bytes == 0) return std::nullopt;
+  return MemorySize{*bytes, 0};
+}
+
 std::optional<std::chrono::milliseconds> ParseDuration(std::string_view text) {
   for (const Unit& unit : kDurationUnits) {
     if (!text.ends_with(unit.name)) continue;

@@ -17,6 +17,17 @@ std::optional<uint64_t> ParseInteger(std::string_view text);
 std::optional<uint64_t> ParseSize(std::string_view text);
 std::string FormatSize(uint64_t bytes);
 
+// An amount of memory: bytes, or a part of the machine's. Both 0: not given.
+struct MemorySize {
+  uint64_t bytes = 0;
+  uint32_t percent = 0;
+  bool operator==(const MemorySize&) const = default;
+  bool given() const { return bytes != 0 || percent != 0; }
+  uint64_t Of(uint64_t machine_bytes) const { return percent != 0 ? machine_bytes / 100 * percent : bytes; }
+};
+// A size as above but 0, or "1%" to "100%".
+std::optional<MemorySize> ParseMemorySize(std::string_view text);
+
 // "500ms", "10s", "2m", "1h".
 std::optional<std::chrono::milliseconds> ParseDuration(std::string_view text);
 std::string FormatDuration(std::chrono::milliseconds duration);

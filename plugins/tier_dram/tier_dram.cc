@@ -4,7 +4,6 @@
 #include <engram/tier.h>
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <cstring>
 #include <memory>
@@ -12,38 +11,23 @@
 #include <string_view>
 #include <thread>
 
-#include "row_gather.h"
-#include "table_memory.h"
+#include "row_cache.h"
+#include "table.h"
 
 using engram::sdk::Fence;
 using engram::sdk::PluginError;
-using engram::tier_dram::GatherFor;
-using engram::tier_dram::GatherFunction;
-using engram::tier_dram::TableMemory;
+using engram::tier_dram::CacheTable;
+using engram::tier_dram::kRowBits;
+using engram::tier_dram::RowCache;
+using engram::tier_dram::StoreTable;
 
 struct engram_tier {
   const engram_host* host;
   bool huge_pages = true;
   uint32_t load_threads = 1;
-};
-
-struct engram_tier_table {
-  engram_tier_table(uint64_t rows, uint32_t bytes, bool huge_pages)
-      : memory(rows * bytes, huge_pages),
-        data(memory.data()),
-        num_rows(rows),
-        row_bytes(bytes),
-        gather(GatherFor(bytes)) {}
-
-  TableMemory memory;
-  const uint8_t* const data;
-  const uint64_t num_rows;
-  const uint32_t row_bytes;
-  const GatherFunction gather;
-  // Updated once per read() by many threads: on a line of their own, away from what every read() loads.
-  alignas(64) std::atomic<uint64_t> reads{0};
-  std::atomic<uint64_t> rows{0};
-  std::atomic<uint64_t> errors{0};
+  bool is_cache = false;
+  uint64_t capacity_bytes = 0;      // of the cache
+  std::unique_ptr<RowCache> cache;  // made for the rows of the first table attached
 };
 
 namespace {
@@ -55,8 +39,8 @@ bool ParseBool(std::string_view key, std::string_view value) {
                     "option " + std::string(key) + " is \"" + std::string(value) + "\", expected true or false");
 }
 
-uint32_t ParseNumber(std::string_view key, std::string_view value, uint32_t min, uint32_t max) {
-  uint32_t number = 0;
+uint64_t ParseNumber(std::string_view key, std::string_view value, uint64_t min, uint64_t max) {
+  uint64_t number = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
   if (error != std::errc() || end != value.data() + value.size() || number < min || number > max)
     throw PluginError(ENGRAM_INVALID_ARGUMENT, "option " + std::string(key) + " is \"" + std::string(value) +
@@ -73,15 +57,28 @@ engram_status Open(const engram_host* host, const engram_option* options, uint32
     tier->load_threads = std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
     for (uint32_t i = 0; i < num_options; ++i) {
       const std::string_view key = options[i].key;
+      const std::string_view value = options[i].value;
       if (key == "huge_pages") {
-        tier->huge_pages = ParseBool(key, options[i].value);
+        tier->huge_pages = ParseBool(key, value);
       } else if (key == "load_threads") {
-        tier->load_threads = ParseNumber(key, options[i].value, 1, 64);
+        tier->load_threads = static_cast<uint32_t>(ParseNumber(key, value, 1, 64));
+      } else if (key == "mode") {
+        if (value != "store" && value != "cache")
+          throw PluginError(ENGRAM_INVALID_ARGUMENT,
+                            "option mode is \"" + std::string(value) + "\", expected store or cache");
+        tier->is_cache = value == "cache";
+      } else if (key == "capacity") {
+        tier->capacity_bytes = ParseNumber(key, value, RowCache::kMinCapacityBytes, uint64_t{1} << 48);
       } else {
-        throw PluginError(ENGRAM_INVALID_ARGUMENT,
-                          "unknown option \"" + std::string(key) + "\"; known: huge_pages, load_threads");
+        throw PluginError(ENGRAM_INVALID_ARGUMENT, "unknown option \"" + std::string(key) +
+                                                       "\"; known: huge_pages, load_threads, mode, capacity");
       }
     }
+    if (tier->is_cache && tier->capacity_bytes == 0)
+      throw PluginError(ENGRAM_INVALID_ARGUMENT, "option capacity is missing: the bytes the cache may take");
+    if (!tier->is_cache && tier->capacity_bytes != 0)
+      throw PluginError(ENGRAM_INVALID_ARGUMENT,
+                        "option capacity is for mode cache; a store is as large as its tables");
     *out = tier.release();
   });
 }
@@ -90,14 +87,44 @@ void Close(engram_tier* tier) {
   delete tier;
 }
 
-engram_status Describe(engram_tier*, engram_tier_info* info) {
+engram_status Describe(engram_tier* tier, engram_tier_info* info) {
   engram_tier_info filled = {};
   filled.struct_size = info->struct_size;
-  filled.flags = ENGRAM_TIER_STORE;
-  filled.capacity_bytes = 0;  // as large as the attached tables
+  filled.flags = tier->is_cache ? ENGRAM_TIER_CACHE | ENGRAM_TIER_WRITABLE : ENGRAM_TIER_STORE;
+  filled.capacity_bytes = tier->capacity_bytes;  // 0: as large as the attached tables
   filled.medium = "dram";
   std::memcpy(info, &filled, std::min<size_t>(info->struct_size, sizeof(filled)));
   return ENGRAM_OK;
+}
+
+std::unique_ptr<engram_tier_table> AttachToCache(engram_tier& tier, const engram_table_desc& desc) {
+  if (desc.num_rows >> kRowBits != 0)
+    throw PluginError(ENGRAM_INVALID_ARGUMENT, "a table of " + std::to_string(desc.num_rows) +
+                                                   " rows cannot be cached, at most 2^" + std::to_string(kRowBits));
+  if (tier.cache != nullptr && tier.cache->num_tables() == 0) tier.cache.reset();
+  if (tier.cache == nullptr) {
+    tier.cache = std::make_unique<RowCache>(tier.capacity_bytes, desc.row_bytes, tier.huge_pages);
+    const std::string line = "cache of " + std::to_string(tier.cache->num_slots()) + " rows of " +
+                             std::to_string(desc.row_bytes) + " bytes in " +
+                             std::to_string(tier.cache->memory_bytes()) + " bytes, huge pages " +
+                             (tier.cache->huge_pages() ? "on" : "off");
+    tier.host->log(tier.host->context, ENGRAM_LOG_INFO, line.c_str());
+  }
+  if (tier.cache->row_bytes() != desc.row_bytes)
+    throw PluginError(ENGRAM_INVALID_ARGUMENT,
+                      "rows of " + std::to_string(desc.row_bytes) + " bytes, but the cache holds rows of " +
+                          std::to_string(tier.cache->row_bytes()) + " bytes; use another tier");
+  return std::make_unique<CacheTable>(desc, *tier.cache);
+}
+
+std::unique_ptr<engram_tier_table> AttachToStore(const engram_tier& tier, const engram_table_desc& desc,
+                                                 const std::string& place) {
+  auto table = std::make_unique<StoreTable>(desc, tier.huge_pages, tier.load_threads);
+  const std::string line = place + ": " + std::to_string(desc.num_rows) + " rows, " +
+                           std::to_string(desc.num_rows * desc.row_bytes) + " bytes in memory, huge pages " +
+                           (table->huge_pages() ? "on" : "off");
+  tier.host->log(tier.host->context, ENGRAM_LOG_INFO, line.c_str());
+  return table;
 }
 
 engram_status Attach(engram_tier* tier, const engram_table_desc* desc, engram_tier_table** out,
@@ -112,13 +139,7 @@ engram_status Attach(engram_tier* tier, const engram_table_desc* desc, engram_ti
                                                      " rows of " + std::to_string(desc->row_bytes) +
                                                      " bytes cannot be held");
     try {
-      auto table = std::make_unique<engram_tier_table>(desc->num_rows, desc->row_bytes, tier->huge_pages);
-      table->memory.Fill(desc->source, desc->num_rows, desc->row_bytes, tier->load_threads);
-      table->memory.Seal();
-      const std::string line = place + ": " + std::to_string(desc->num_rows) + " rows, " + std::to_string(num_bytes) +
-                               " bytes in memory, huge pages " + (table->memory.huge_pages() ? "on" : "off");
-      tier->host->log(tier->host->context, ENGRAM_LOG_INFO, line.c_str());
-      *out = table.release();
+      *out = (tier->is_cache ? AttachToCache(*tier, *desc) : AttachToStore(*tier, *desc, place)).release();
     } catch (const PluginError& error) {
       throw PluginError(error.status(), place + ": " + error.what());
     }
@@ -131,39 +152,31 @@ void Detach(engram_tier_table* table) {
 
 engram_status Read(engram_tier_table* table, const uint64_t* ids, uint32_t num_ids, uint8_t* dst, uint64_t dst_stride,
                    uint8_t* found, engram_message* message) {
-  const uint32_t copied = table->gather(table->data, table->num_rows, table->row_bytes, ids, num_ids, dst, dst_stride);
-  table->reads.fetch_add(1, std::memory_order_relaxed);
-  table->rows.fetch_add(copied, std::memory_order_relaxed);
-  if (copied != num_ids) {
-    table->errors.fetch_add(1, std::memory_order_relaxed);
-    return Fence(message, [&] {
-      throw PluginError(ENGRAM_INVALID_ARGUMENT, "row " + std::to_string(ids[copied]) + " of a table of " +
-                                                     std::to_string(table->num_rows) + " rows");
-    });
-  }
-  std::memset(found, 1, num_ids);
-  return ENGRAM_OK;
+  return Fence(message, [&] { table->Read(ids, num_ids, dst, dst_stride, found); });
+}
+
+engram_status Write(engram_tier_table* table, const uint64_t* ids, uint32_t num_ids, const uint8_t* src,
+                    uint64_t src_stride, engram_message* message) {
+  return Fence(message, [&] { table->Write(ids, num_ids, src, src_stride); });
+}
+
+engram_status Invalidate(engram_tier_table* table, const uint64_t* ids, uint32_t num_ids, engram_message* message) {
+  return Fence(message, [&] { table->Invalidate(ids, num_ids); });
 }
 
 engram_status Stats(engram_tier_table* table, engram_tier_stats* stats) {
-  engram_tier_stats filled = {};
+  engram_tier_stats filled = table->Stats();
   filled.struct_size = stats->struct_size;
-  filled.resident_bytes = table->num_rows * table->row_bytes;
-  filled.reads = table->reads.load(std::memory_order_relaxed);
-  filled.rows = filled.hits = table->rows.load(std::memory_order_relaxed);
-  filled.errors = table->errors.load(std::memory_order_relaxed);
-  filled.bytes_read = filled.rows * table->row_bytes;
   std::memcpy(stats, &filled, std::min<size_t>(stats->struct_size, sizeof(filled)));
   return ENGRAM_OK;
 }
 
 const uint8_t* Map(engram_tier_table* table) {
-  return table->data;
+  return table->Map();
 }
 
 constexpr engram_tier_functions kFunctions = {
-    sizeof(engram_tier_functions), 0,     Open, Close, Describe, Attach, Detach, Read, nullptr /* write */,
-    nullptr /* invalidate */,      Stats, Map,
+    sizeof(engram_tier_functions), 0, Open, Close, Describe, Attach, Detach, Read, Write, Invalidate, Stats, Map,
 };
 
 constexpr engram_plugin_descriptor kDescriptor = {
@@ -176,7 +189,7 @@ constexpr engram_plugin_descriptor kDescriptor = {
     0,
     "tier_dram",
     "0.1.0",
-    "A full copy of each table in memory, with huge pages",
+    "Tables in memory: a full copy, or a cache of a given size",
     &kFunctions,
 };
 

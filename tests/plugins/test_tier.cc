@@ -79,6 +79,13 @@ engram_status Read(engram_tier_table* table, const uint64_t* ids, uint32_t num_i
     control.changed.notify_all();
     control.changed.wait(lock, [&] { return !control.hold_reads || read < control.hold_from; });
     if (read == control.fail_at_read) throw PluginError(ENGRAM_DATA_LOSS, "fault on demand");
+    if (read >= control.unavailable_from && read < control.unavailable_until) {
+      for (uint32_t i = 0; i < num_ids; i += 2) {
+        std::memset(dst + i * dst_stride, 0xee, (table->row_bytes + 1) / 2);
+        found[i] = 1;
+      }
+      throw PluginError(ENGRAM_UNAVAILABLE, "out of reach on demand");
+    }
     for (uint32_t i = 0; i < num_ids; ++i) {
       uint8_t* row = dst + i * dst_stride;
       if (read == control.short_at_read && i + 1 == num_ids) continue;

@@ -11,8 +11,10 @@
 struct TestTierControl {
   uint32_t flags = 0;  // ENGRAM_TIER_..., as describe() reports them
   // Counted from 1 over all reads; 0: never.
-  uint64_t fail_at_read = 0;   // returns ENGRAM_DATA_LOSS and a message
-  uint64_t short_at_read = 0;  // leaves the last row unfound
+  uint64_t fail_at_read = 0;       // returns ENGRAM_DATA_LOSS and a message
+  uint64_t short_at_read = 0;      // leaves the last row unfound
+  uint64_t unavailable_from = 0;   // reads from here to unavailable_until - 1 return ENGRAM_UNAVAILABLE, with some
+  uint64_t unavailable_until = 0;  // rows written, torn, and marked found
   bool fail_writes = false;
 
   std::mutex mutex;

@@ -31,7 +31,7 @@ extern "C" {
 
 #define ENGRAM_ABI_MAGIC 0x4d52474eu /* "NGRM", little endian */
 #define ENGRAM_ABI_MAJOR 1u
-#define ENGRAM_ABI_MINOR 0u
+#define ENGRAM_ABI_MINOR 1u
 
 #if defined(__GNUC__)
 #define ENGRAM_EXPORT __attribute__((visibility("default")))

@@ -54,6 +54,10 @@ typedef struct engram_tier_info {
   const char* medium; /* e.g. "dram", "file"; owned by the instance */
 } engram_tier_info;
 
+/* Buckets of a latency histogram, four an octave: bucket b counts what took 2^(b/4) * (1 + b%4 / 4) microseconds or more
+ * (b/4 rounded down) and less than that of b + 1; bucket 0 also what took less, the last also what took more. */
+#define ENGRAM_LATENCY_BUCKETS 80
+
 /* Counters since attach(), monotonic, except the gauges resident_bytes and queue_depth. */
 typedef struct engram_tier_stats {
   uint32_t struct_size; /* set by the caller */
@@ -67,6 +71,9 @@ typedef struct engram_tier_stats {
   uint64_t evictions;
   uint64_t errors;
   uint64_t bytes_read; /* from the medium, overhead included */
+  /* since minor 1; a tier without a device leaves them 0 */
+  uint64_t retries;                              /* failed reads of the medium that were tried again */
+  uint64_t read_latency[ENGRAM_LATENCY_BUCKETS]; /* single reads of the medium, each a try */
 } engram_tier_stats;
 
 typedef struct engram_tier_functions {
