@@ -184,10 +184,12 @@ void BenchDedupe() {
 
 void BenchHandOff(uint64_t num_rows) {
   auto tiers = OrDie(OpenTiers({{"dram", DramLibrary(), {}}}));
+  std::vector<std::unique_ptr<TableChain>> chains;
+  chains.push_back(OrDie(TableChain::Attach(tiers, Desc(num_rows))));
+  MemoryView view;
+  view.base = std::make_shared<BaseTables>(std::move(chains));
   const auto open = [&](uint64_t inline_rows) {
-    std::vector<GatherLayer> layers;
-    layers.push_back({OrDie(TableChain::Attach(tiers, Desc(num_rows))), 0});
-    return OrDie(RowGather::Create(std::move(layers), kColumns, kRowBytes, inline_rows));
+    return OrDie(RowGather::Create({{1, 0}}, kColumns, kRowBytes, inline_rows));
   };
   auto own_thread = open(UINT64_MAX);
   auto other_thread = open(0);
@@ -201,7 +203,7 @@ void BenchHandOff(uint64_t num_rows) {
     bool ok = true;
     const auto run = [&](RowGather& gather) {
       for (const auto& ids : batches) {
-        const BatchRowIds run_ids{0, num_tokens, ids.data()};
+        const BatchRowIds run_ids{0, num_tokens, ids.data(), &view, {}, 0};
         engram_batch_rows* rows = gather.Begin(num_tokens, {&run_ids, 1});
         ok = gather.Await(rows, 0).has_value() && ok;
         gather.End(rows);

@@ -19,7 +19,13 @@ import numpy as np
 
 from corpus_tools import facts, packages, reading, wordnet
 
-PACKAGES = ("wordnet-base", "miscfiles", "dict-elements", "iso-codes")
+# package -> (whether its text goes in as it is, what is taken)
+PACKAGES = {
+    "wordnet-base": (True, "definitions of word senses, shortened; hypernyms"),
+    "miscfiles": (False, "which city is whose capital, which country a city is in; first names for the reading tasks"),
+    "dict-elements": (False, "names, symbols and atomic numbers of the elements"),
+    "iso-codes": (False, "names and codes of countries, languages and currencies"),
+}
 # kind -> wordings trained; {a} and {b} are the fact's parts and the answer follows the bar.
 WORDINGS: Dict[str, Tuple[str, ...]] = {
     "capital": ("The capital of {a} is| {b}.", "{b} is the capital of| {a}.", "Country: {a}. Capital:| {b}.",
@@ -117,15 +123,18 @@ def main() -> None:
     tests = {"recall": {name: questions(p, WORDINGS[name.split("_")[0]][i]) for name, (p, i) in recall.items()},
              "reading": {group: [dict(zip(("prompt", "answer"), reading.make(held_rng, words, group)))
                                  for _ in range(200)] for group in reading.TASKS},
-             "sentences": [dict(text=d["text"], entities=list(p)) for kind in ("capital", "city")
-                           for p in pairs[kind] for d in [document(kind, WORDINGS[kind][0], *p)]]}
+             "sentences": [dict(kind=kind, text=document(kind, WORDINGS[kind][0], *p)["text"],
+                                entities=[p[0]] if kind == "word" else list(p))
+                           for kind, of_kind in (("capital", pairs["capital"]), ("city", pairs["city"]),
+                                                 ("word", sample)) for p in of_kind]}
     write_lines(args.out / "train.jsonl", train)
     write_lines(args.out / "held_out.jsonl", held_out)
     (args.out / "eval.json").write_text(json.dumps(tests, ensure_ascii=False, indent=0), encoding="utf-8")
     counts: Dict[str, int] = {}
     for d in train:
         counts[d["kind"]] = counts.get(d["kind"], 0) + 1
-    provenance = {"packages": [p.provenance() for p in fetched.values()],
+    provenance = {"packages": [dict(p.provenance(), verbatim=PACKAGES[name][0], taken=PACKAGES[name][1])
+                               for name, p in fetched.items()],
                   "facts": {k: len(v) for k, v in pairs.items()}, "documents": counts,
                   "arguments": {"words": args.words, "reading": args.reading, "seed": args.seed},
                   "note": "Reading tasks are made by this program from the packages' names and words."}

@@ -38,6 +38,7 @@ class Evaluation:
                          for d in corpus.read_lines(args.corpus / "held_out.jsonl")][:: args.held_out_stride]
         self.facts: Dict[str, object] = {}
         self.text: List[str] = []
+        self.plain_step = ""
 
     def say(self, *lines: str) -> None:
         self.text += lines
@@ -45,6 +46,15 @@ class Evaluation:
     def table(self, header: List[str], rows: List[List[str]]) -> None:
         self.say("", "| " + " | ".join(header) + " |", "|" + "---|" * len(header))
         self.say(*("| " + " | ".join(r) + " |" for r in rows))
+        self.say("")
+
+    def training_conditions(self, run_dir: pathlib.Path) -> None:
+        """Says which documents were trained with Engram off: a reader of the on and off columns must know."""
+        data = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["settings"]["data"]
+        off = ["%.0f %% of the documents of kind `%s`" % (100 * share, kind)
+               for kind, share in (data.get("memory_off") or {}).items() if share]
+        self.say("Trained with Engram switched off: %s. All else was trained with Engram on, so that switching it off "
+                 "there also shows the model something it has never met." % (", ".join(off) or "nothing"))
         self.say("")
 
     def losses(self, plain: Optional[EngramModel]) -> None:
@@ -82,26 +92,51 @@ class Evaluation:
         self.facts[group] = numbers
 
     def gates(self) -> None:
-        sentences = self.tests["sentences"][:self.limit] if self.limit else self.tests["sentences"]
-        found = measures.gates_by_kind(self.model, self.t, sentences)
-        layers = sorted(found)
-        kinds = [k for k in measures.TOKEN_KINDS if any(k in found[layer] for layer in layers)]
-        values = [[found[layer].get(k, (None, 0))[0] for k in kinds] for layer in layers]
-        plots.heat_map(self.out / "gates_by_kind.png", "mean gate", ["layer %d" % layer for layer in layers], kinds,
-                       values)
-        self.say("## Gates", "", "Mean gate by kind of token in %d sentences about capitals and cities; an entity of "
-                 "two tokens or more has an end, where its n-gram is complete." % len(sentences))
-        self.table(["layer", *kinds],
-                   [[str(layer), *("%.3f (%d)" % found[layer][k] if k in found[layer] else "-" for k in kinds)]
-                    for layer in layers])
+        sentences: Dict[str, List[Dict]] = {}
+        for sentence in self.tests["sentences"]:
+            sentences.setdefault(sentence["kind"], []).append(sentence)
+        if self.limit:
+            sentences = {kind: part[:self.limit] for kind, part in sentences.items()}
+        sentences["all"] = [s for part in sentences.values() for s in part]
+        found = {name: measures.gates_by_kind(self.model, self.t, part) for name, part in sentences.items()}
+        layers = sorted(found["all"])
+        kinds = [k for k in measures.TOKEN_KINDS if k in found["all"][layers[0]]]
+        rows = [(name, layer) for name in found for layer in layers]
+        plots.heat_map(self.out / "gates_by_kind.png", "mean gate",
+                       ["%s, layer %d" % row for row in rows], kinds,
+                       [[found[name][layer].get(k, (None, 0))[0] for k in kinds] for name, layer in rows])
+        self.say("## Gates", "", "Mean gate by kind of token, over %s. An entity of two tokens or more has an end, "
+                 "where its n-gram is complete; a single token counts as a content word; the first token of a text "
+                 "does not count." % ", ".join("%d sentences of kind `%s`" % (len(part), name)
+                                      for name, part in sentences.items() if name != "all"))
+        self.table(["sentences", "layer", *kinds],
+                   [[name, str(layer), *("%.3f (%d)" % found[name][layer][k] if k in found[name][layer] else "-"
+                                         for k in kinds)] for name, layer in rows])
         self.say("![gates by kind](gates_by_kind.png)", "")
-        self.facts["gates"] = {str(layer): {k: v[0] for k, v in found[layer].items()} for layer in layers}
+        self.facts["gates"] = {name: {str(layer): {k: v[0] for k, v in by_kind.items()}
+                                      for layer, by_kind in by_layer.items()} for name, by_layer in found.items()}
         for i, text in enumerate(_EXAMPLES):
             tokens, by_layer = measures.gates_of(self.model, self.t, text)
             plots.heat_map(self.out / ("gates_%d.png" % i), "gate by token", ["layer %d" % k for k in by_layer], tokens,
                            list(by_layer.values()), (34, 22))
             self.say("![gates of an example](gates_%d.png)" % i)
         self.say("")
+
+    def where_memory_counts(self) -> None:
+        """Which tokens' memory an answer needs: a gate alone does not say, a large value may pass a small gate."""
+        rows, numbers = [], {}
+        for name, questions in self.tests["recall"].items():
+            questions = questions[:self.limit] if self.limit else questions
+            numbers[name] = {}
+            for kind in (None, *measures.TOKEN_KINDS):
+                right, asked = measures.first_tokens_right(self.model, self.t, questions, kind)
+                numbers[name][kind or "nowhere"] = right / asked if asked else None
+            rows.append([name.replace("_", " "), *("-" if v is None else "%.1f %%" % (100 * v)
+                                                   for v in numbers[name].values())])
+        self.say("## Where the memory counts", "", "First answer tokens right while the memory is withheld at all of "
+                 "the prompt's tokens of one kind and left at the others, of the questions that have such a token.")
+        self.table(["task", "nowhere", *measures.TOKEN_KINDS], rows)
+        self.facts["withheld"] = numbers
 
     def lens(self, plain: Optional[EngramModel]) -> None:
         sequences = [tokens[:-1] for _, tokens in self.held_out if len(tokens) > 2][:128]
@@ -113,7 +148,9 @@ class Evaluation:
                     "KL", {k: list(enumerate(v)) for k, v in series.items()})
         layers = max(len(v) for v in series.values())
         self.say("## Logit lens", "", "KL of the final distribution from what the head would say after each layer, "
-                 "nats." + ("" if plain is not None else " No plain model was trained for this report."))
+                 "nats. " + ("The plain model has about as many weights that act on a token, no memory, and "
+                            "was trained on the same documents (step %s)." % self.plain_step if plain is not None
+                            else "No plain model was trained for this report."))
         self.table(["model", "embedding", *("layer %d" % i for i in range(layers - 1))],
                    [[name, *("%.3f" % v for v in values)] for name, values in series.items()])
         self.say("![logit lens](logit_lens.png)", "")
@@ -165,19 +202,30 @@ def main() -> None:
     parser.add_argument("--corpus", required=True, type=pathlib.Path, help="folder of build_corpus.py")
     parser.add_argument("--run-dir", type=pathlib.Path, help="the run it was exported from")
     parser.add_argument("--plain-run", type=pathlib.Path, help="run of the equal-size model without Engram")
+    parser.add_argument("--notes", type=pathlib.Path, help="Markdown for the head of the report: what the numbers say")
     parser.add_argument("--limit", type=int, default=0, help="questions a task [all]")
     parser.add_argument("--held-out-stride", type=int, default=1, help="take every n-th held-out document")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     e = Evaluation(args)
-    plain = export.load_run(args.plain_run)[0].to(args.device) if args.plain_run else None
+    plain = None
+    if args.plain_run:
+        plain, state, run = export.load_run(args.plain_run)
+        plain = plain.to(args.device)
+        e.plain_step = "%d of %d" % (state["step"], run["settings"]["train"]["steps"])
     e.say("# %s: report" % args.model.name, "", "Made by `training/evaluate.py` on %s from the stored weights, "
           "greedy decoding, float32." % datetime.date.today().isoformat(), "")
+    if args.notes:
+        e.say(args.notes.read_text(encoding="utf-8").rstrip(), "")
+    if args.run_dir:
+        e.training_conditions(args.run_dir)
     e.answers("recall", "Factual recall", "Greedy; the whole answer must be right, of word senses the first content "
               "word. Word senses: a sample of the entries trained.")
     e.answers("reading", "Reading", "New tasks whose answer stands in the prompt or follows from it; the whole answer.")
     e.losses(plain)
-    e.gates()
+    if e.model.config.engram:
+        e.gates()
+        e.where_memory_counts()
     e.lens(plain)
     if args.run_dir:
         e.stored_weights(args.run_dir, args.device)

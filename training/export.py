@@ -7,6 +7,7 @@
 import argparse
 import json
 import pathlib
+import re
 from typing import Dict, Optional
 
 import torch
@@ -30,8 +31,8 @@ def load_run(run_dir: pathlib.Path) -> tuple:
 
 
 def card(name: str, model: EngramModel, state: Dict, run: Dict, losses: Dict, provenance: Optional[Dict],
-         table_format: str) -> str:
-    """The model card, in Markdown."""
+         table_format: str, about: str) -> str:
+    """The model card, in Markdown; `about` is what it says of the model's use."""
     c = model.config
     backbone = sum(p.numel() for _, p in model.backbone_parameters())
     memory = sum(t.numel() for t in model.tables().values())
@@ -50,20 +51,27 @@ def card(name: str, model: EngramModel, state: Dict, run: Dict, losses: Dict, pr
               "| training | %d of %d steps of %d x %d tokens, %s |"
               % (state["step"], train["steps"], train["batch_rows"], train["row_tokens"], duration(state["seconds"])),
               "| hardware | %s, PyTorch %s |" % (run["device"], run["torch"]),
-              "| command | `%s` |" % run["command"]]
+              "| command | `%s` |" % re.sub(r" --run-dir[ =]\S+", "", run["command"])]
     for key, label in (("held_out_on", "held-out loss"), ("held_out_off", "held-out loss, Engram off")):
         if key in losses:
             lines.append("| %s | %.3f (step %d) |" % (label, losses[key], losses["step"]))
-    lines += ["", "Prompt it as `Question: What does piano mean? Answer:` (its chat template does), or as",
-              "`The capital of Japan is`, `Definition of piano:`. It knows common word senses, capitals, elements,",
-              "cities and codes, and little else: use it to see a memory at work, not for advice."]
+    if about:
+        lines += ["", about]
     if provenance:
-        lines += ["", "## Data", "", "| Debian package | version | licence |", "|---|---|---|"]
-        lines += ["| %s | %s | %s |" % (p["package"], p["version"], ", ".join(p["licence"]))
+        lines += ["", "## Data and licences", "", "| Debian package | version | licence | taken | its text |",
+                  "|---|---|---|---|---|"]
+        lines += ["| %s | %s | %s | %s | %s |" % (p["package"], p["version"], p["licence"], p["taken"],
+                                                  "verbatim" if p["verbatim"] else "no, facts alone")
                   for p in provenance["packages"]]
-        lines += ["", "WordNet 3.0 Copyright 2006 by Princeton University; its licence allows use, copies and changes",
-                  "for any purpose as long as this notice is kept. From the other packages single facts were taken",
-                  "(which capital, which symbol). Exact files and digests: `PROVENANCE.json`."]
+        lines += ["", "Where the text itself went in, its licence holds for what the model repeats of it; the notice",
+                  "is below. From the other packages single facts were taken and put into sentences of this project's",
+                  "own (which city is a capital, which symbol an element has). This project takes such facts to be",
+                  "nobody's expression, and the model to hold neither the lists nor their arrangement. Whoever judges",
+                  "otherwise can leave a package out of `training/build_corpus.py` and train again. Exact files and",
+                  "digests are in `PROVENANCE.json`. All else is under the project's licence."]
+        for p in provenance["packages"]:
+            if p["verbatim"]:
+                lines += ["", "### Notice of %s" % p["package"], "", "```", p["notice"], "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -84,6 +92,7 @@ def main() -> None:
     parser.add_argument("--tables", choices=("bf16", "fp8"), default="fp8",
                         help="fp8: E4M3 with one power-of-two scale per 32 values")
     parser.add_argument("--provenance", type=pathlib.Path, help="PROVENANCE.json of the corpus, for the card")
+    parser.add_argument("--about", type=pathlib.Path, help="Markdown for the card: what it knows, how to prompt it")
     args = parser.parse_args()
     model, state, run = load_run(args.run_dir)
     model_dir.save(model, args.out, run["tokenizer"], args.tables)
@@ -91,7 +100,8 @@ def main() -> None:
     if provenance:
         (args.out / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n",
                                                   encoding="utf-8")
-    text = card(args.out.name, model, state, run, last_held_out(args.run_dir), provenance, args.tables)
+    about = args.about.read_text(encoding="utf-8").rstrip() if args.about else ""
+    text = card(args.out.name, model, state, run, last_held_out(args.run_dir), provenance, args.tables, about)
     (args.out / "README.md").write_text(text, encoding="utf-8")
     size = sum(f.stat().st_size for f in args.out.iterdir() if f.is_file())
     print("%s: step %d, %.1f MB" % (args.out, state["step"], size / 1e6))

@@ -4,8 +4,8 @@
 
   python3 training/make_expected.py --model models/lexicon "The capital of Japan is" "Definition of community:"
 
-Per prompt: token ids, rows, gates, last-position logits, 12 greedy tokens with the margin to the runner-up, and greedy
-tokens with Engram off.
+Per prompt: token ids, their log probabilities, rows, gates, last-position logits, 12 greedy tokens with the margin to
+the runner-up, and greedy tokens with Engram off. Besides, the hash's constants and the compressed id of each token.
 """
 import argparse
 import json
@@ -35,7 +35,9 @@ def expected_case(model: EngramModel, text: str, prompt: List[int]) -> Dict[str,
     out, _ = inference.forward(model, [prompt], True)
     rows = model.rows(torch.tensor([prompt]), torch.arange(len(prompt))[None])
     greedy, margins = greedy_with_margins(model, prompt, True)
+    logprobs = model.logits(out.hidden[0]).log_softmax(-1)
     return {"text": text, "prompt": prompt,
+            "logprobs": [round(float(logprobs[i, token]), 5) for i, token in enumerate(prompt[1:])],
             "last_logits": [round(x, 5) for x in model.logits(out.hidden[0, -1]).tolist()],
             "rows": {str(layer): r[0].tolist() for layer, r in rows.items()},
             "gates": {str(layer): [[round(x, 6) for x in g] for g in gates[0].tolist()]
@@ -53,7 +55,12 @@ def main() -> None:
     model = model_dir.load(args.model, dtype=torch.float64)
     with torch.no_grad():
         cases = [expected_case(model, text, t.encode(text)) for text in args.prompts]
-    (args.model / "expected.json").write_text(json.dumps({"cases": cases}) + "\n", encoding="utf-8")
+    expected = {"cases": cases}
+    if model.config.engram:
+        expected["hash"] = {"multipliers": {str(layer): [str(m) for m in a.multipliers.tolist()]
+                                            for layer, a in model.addresses.items()}}
+        expected["compressed_map"] = t.compressed_map().tolist()
+    (args.model / "expected.json").write_text(json.dumps(expected) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@
 #include <map>
 #include <variant>
 
+#include "core/log.h"
+
 namespace engram {
 namespace {
 
@@ -66,13 +68,62 @@ void AppendSample(std::string& out, std::string_view name, std::string_view suff
   out += '\n';
 }
 
+// Counters of collectors that are gone.
+struct KeptFamily {
+  struct Distribution {
+    std::vector<double> bounds;
+    std::vector<uint64_t> counts;  // not cumulative
+    double sum = 0;
+  };
+  std::string help;
+  std::map<MetricLabels, double> values;
+  std::map<MetricLabels, Distribution> distributions;
+};
+
+class KeepingSink final : public MetricSink {
+ public:
+  explicit KeepingSink(std::map<std::string, KeptFamily>& families) : families_(families) {}
+  void Value(std::string_view name, MetricType type, std::string_view help, const MetricLabels& labels,
+             double value) override {
+    if (type != MetricType::kCounter) return;
+    Family(name, help).values[labels] += value;
+  }
+  void Distribution(std::string_view name, std::string_view help, const MetricLabels& labels,
+                    std::span<const double> bounds, std::span<const uint64_t> counts, double sum) override {
+    KeptFamily::Distribution& kept = Family(name, help).distributions[labels];
+    kept.bounds.assign(bounds.begin(), bounds.end());
+    kept.counts.resize(counts.size());
+    for (size_t i = 0; i < counts.size(); ++i) kept.counts[i] += counts[i];
+    kept.sum += sum;
+  }
+
+ private:
+  KeptFamily& Family(std::string_view name, std::string_view help) {
+    return families_.try_emplace(std::string(name), KeptFamily{std::string(help), {}, {}}).first->second;
+  }
+  std::map<std::string, KeptFamily>& families_;
+};
+
 // One family's text, built while reading.
 struct FamilyText {
   std::string type;
   std::string help;
   std::string samples;
   std::map<std::string, double> collected;  // by label text
+  std::map<MetricLabels, Histogram::Reading> distributions;
 };
+
+void AppendHistogram(FamilyText& text, const std::string& name, const MetricLabels& labels,
+                     const Histogram::Reading& reading) {
+  for (size_t i = 0; i < reading.cumulative.size(); ++i) {
+    std::string bound;
+    AppendNumber(bound, i < reading.bounds.size() ? reading.bounds[i] : HUGE_VAL);
+    AppendSample(text.samples, name, "_bucket", LabelText(labels, "le", bound),
+                 static_cast<double>(reading.cumulative[i]));
+  }
+  AppendSample(text.samples, name, "_sum", LabelText(labels), reading.sum);
+  AppendSample(text.samples, name, "_count", LabelText(labels), static_cast<double>(reading.cumulative.back()));
+}
 
 class TextSink final : public MetricSink {
  public:
@@ -83,9 +134,25 @@ class TextSink final : public MetricSink {
     if (it == families_.end())
       it = families_
                .emplace(std::string(name),
-                        FamilyText{type == MetricType::kCounter ? "counter" : "gauge", std::string(help), {}, {}})
+                        FamilyText{type == MetricType::kCounter ? "counter" : "gauge", std::string(help), {}, {}, {}})
                .first;
     it->second.collected[LabelText(labels)] += value;
+  }
+  void Distribution(std::string_view name, std::string_view help, const MetricLabels& labels,
+                    std::span<const double> bounds, std::span<const uint64_t> counts, double sum) override {
+    assert(counts.size() == bounds.size() + 1);
+    auto it = families_.find(name);
+    if (it == families_.end())
+      it = families_.emplace(std::string(name), FamilyText{"histogram", std::string(help), {}, {}, {}}).first;
+    Histogram::Reading& reading = it->second.distributions[labels];
+    reading.bounds.assign(bounds.begin(), bounds.end());
+    reading.cumulative.resize(counts.size());
+    uint64_t total = 0;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      total += counts[i];
+      reading.cumulative[i] += total;
+    }
+    reading.sum += sum;
   }
 
  private:
@@ -123,9 +190,15 @@ struct MetricRegistry::Impl {
     std::map<MetricLabels, Metric> metrics;
   };
   struct Collector {
-    std::mutex running;  // held while `collect` runs and while it is removed
     std::function<void(MetricSink&)> collect;
   };
+
+  void Remove(Collector& collector);
+
+  // Taken first, and held while the text is made and while a collector ends: no text shows its counters twice or not at
+  // all. Collectors run under it.
+  std::mutex reading;
+  std::map<std::string, KeptFamily> kept;  // guarded by reading
 
   std::mutex mutex;
   std::map<std::string, Family> families;            // guarded by mutex
@@ -163,19 +236,41 @@ std::shared_ptr<void> MetricRegistry::AddCollector(std::function<void(MetricSink
   std::lock_guard lock(impl_->mutex);
   std::erase_if(impl_->collectors, [](const auto& weak) { return weak.expired(); });
   impl_->collectors.push_back(collector);
-  // The handle, not the collector, is what the owner drops: Text() may still hold the collector, so it is emptied here.
-  return std::shared_ptr<void>(collector.get(), [collector](void*) {
-    std::lock_guard running(collector->running);
-    collector->collect = nullptr;
-  });
+  return std::shared_ptr<void>(collector.get(), [impl = impl_, collector](void*) { impl->Remove(*collector); });
+}
+
+void MetricRegistry::Impl::Remove(Collector& collector) {
+  std::lock_guard lock(reading);
+  try {
+    KeepingSink sink(kept);
+    collector.collect(sink);
+  } catch (const std::exception& error) {
+    log::Warning("the last counters of a part that ends are lost: {}", error.what());
+  }
+  collector.collect = nullptr;  // Text() may still hold the collector
+}
+
+void MetricRegistry::Forget(const std::string& label, const std::string& value) {
+  const auto has_label = [&](const auto& entry) {
+    return std::find(entry.first.begin(), entry.first.end(), std::pair(label, value)) != entry.first.end();
+  };
+  std::lock_guard reading(impl_->reading);
+  for (auto& [name, family] : impl_->kept) {
+    std::erase_if(family.values, has_label);
+    std::erase_if(family.distributions, has_label);
+  }
+  std::lock_guard lock(impl_->mutex);
+  for (auto& [name, family] : impl_->families) std::erase_if(family.metrics, has_label);
 }
 
 std::string MetricRegistry::Text() const {
   std::map<std::string, FamilyText, std::less<>> families;
   std::vector<std::shared_ptr<Impl::Collector>> collectors;
+  std::lock_guard reading(impl_->reading);
   {
     std::lock_guard lock(impl_->mutex);
     for (const auto& [name, family] : impl_->families) {
+      if (family.metrics.empty()) continue;
       FamilyText& text = families[name];
       text.help = family.help;
       for (const auto& [labels, metric] : family.metrics) {
@@ -187,15 +282,7 @@ std::string MetricRegistry::Text() const {
           AppendSample(text.samples, name, "", LabelText(labels), (*gauge)->value());
         } else {
           text.type = "histogram";
-          const Histogram::Reading reading = std::get<std::unique_ptr<Histogram>>(metric)->Read();
-          for (size_t i = 0; i < reading.cumulative.size(); ++i) {
-            std::string bound;
-            AppendNumber(bound, i < reading.bounds.size() ? reading.bounds[i] : HUGE_VAL);
-            AppendSample(text.samples, name, "_bucket", LabelText(labels, "le", bound),
-                         static_cast<double>(reading.cumulative[i]));
-          }
-          AppendSample(text.samples, name, "_sum", LabelText(labels), reading.sum);
-          AppendSample(text.samples, name, "_count", LabelText(labels), static_cast<double>(reading.cumulative.back()));
+          AppendHistogram(text, name, labels, std::get<std::unique_ptr<Histogram>>(metric)->Read());
         }
       }
     }
@@ -203,13 +290,18 @@ std::string MetricRegistry::Text() const {
       if (auto collector = weak.lock()) collectors.push_back(std::move(collector));
   }
   TextSink sink(families);
-  for (const auto& collector : collectors) {
-    std::lock_guard running(collector->running);
+  for (const auto& collector : collectors)
     if (collector->collect) collector->collect(sink);
+  for (const auto& [name, family] : impl_->kept) {
+    for (const auto& [labels, value] : family.values)
+      sink.Value(name, MetricType::kCounter, family.help, labels, value);
+    for (const auto& [labels, kept] : family.distributions)
+      sink.Distribution(name, family.help, labels, kept.bounds, kept.counts, kept.sum);
   }
   std::string out;
   for (auto& [name, family] : families) {
     for (const auto& [labels, value] : family.collected) AppendSample(family.samples, name, "", labels, value);
+    for (const auto& [labels, reading] : family.distributions) AppendHistogram(family, name, labels, reading);
     out += "# HELP " + name + " ";
     AppendEscaped(out, family.help, false);
     out += "\n# TYPE " + name + " " + family.type + "\n" + family.samples;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Metrics: counters, gauges and histograms, and their text form for Prometheus (exposition format 0.0.4).
 //
-// A Registry hands out references that stay valid as long as it lives; updating one is a relaxed atomic operation, from
-// any thread. Values that live elsewhere are read by collectors when the text is made.
+// A Registry hands out references that stay valid as long as it lives, or until Forget(); updating one is a relaxed
+// atomic operation, from any thread. Values that live elsewhere are read by collectors when the text is made.
 #pragma once
 
 #include <atomic>
@@ -71,6 +71,10 @@ class MetricSink {
   // within and over collectors: while a model is swapped, two engines report under one name.
   virtual void Value(std::string_view name, MetricType type, std::string_view help, const MetricLabels& labels,
                      double value) = 0;
+  // A histogram's counts so far: bounds [n] ascending, counts [n + 1] not cumulative, the last what is above them all.
+  // All of one name must have the same bounds.
+  virtual void Distribution(std::string_view name, std::string_view help, const MetricLabels& labels,
+                            std::span<const double> bounds, std::span<const uint64_t> counts, double sum) = 0;
 };
 
 class MetricRegistry {
@@ -85,8 +89,12 @@ class MetricRegistry {
                           const MetricLabels& labels = {});
 
   // Calls `collect` for every Text(), on its thread, until the returned handle is destroyed; the handle's destructor
-  // waits for a running call.
+  // waits for a running call. It then calls `collect` a last time and keeps the counters, so that none goes backwards
+  // when the part that counted is replaced; gauges disappear.
   [[nodiscard]] std::shared_ptr<void> AddCollector(std::function<void(MetricSink&)> collect);
+
+  // Drops everything with that label: metrics, to which nobody may hold a reference any more, and kept counters.
+  void Forget(const std::string& label, const std::string& value);
 
   // The exposition text, families sorted by name.
   std::string Text() const;

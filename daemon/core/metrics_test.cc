@@ -63,5 +63,46 @@ TEST(Metrics, CollectorsOfTheSameSeriesAddUp) {
   EXPECT_EQ(registry.Text(), "# HELP n_total N.\n# TYPE n_total counter\nn_total{k=\"1\"} 3\nn_total{k=\"2\"} 30\n");
 }
 
+TEST(Metrics, CountersOutliveTheirCollectorUntilForgotten) {
+  MetricRegistry registry;
+  const auto collect = [](double value) {
+    return [value](MetricSink& sink) {
+      sink.Value("n_total", MetricType::kCounter, "N.", {{"model", "a"}}, value);
+      sink.Value("now", MetricType::kGauge, "Now.", {{"model", "a"}}, value);
+      const double bounds[] = {1};
+      const uint64_t counts[] = {1, 2};
+      sink.Distribution("d", "D.", {{"model", "a"}}, bounds, counts, value);
+    };
+  };
+  registry.GetCounter("own_total", "Own.", {{"model", "a"}}).Add(5);
+  registry.GetCounter("own_total", "Own.", {{"model", "b"}}).Add(6);
+  auto old = registry.AddCollector(collect(7));
+  auto fresh = registry.AddCollector(collect(1));
+  old.reset();
+  EXPECT_THAT(registry.Text(), HasSubstr("n_total{model=\"a\"} 8\n"));
+  EXPECT_THAT(registry.Text(), HasSubstr("now{model=\"a\"} 1\n"));
+  EXPECT_THAT(registry.Text(), HasSubstr("d_bucket{model=\"a\",le=\"1\"} 2\n"));
+  EXPECT_THAT(registry.Text(), HasSubstr("d_sum{model=\"a\"} 8\nd_count{model=\"a\"} 6\n"));
+  fresh.reset();
+  registry.Forget("model", "a");
+  EXPECT_EQ(registry.Text(), "# HELP own_total Own.\n# TYPE own_total counter\nown_total{model=\"b\"} 6\n");
+  EXPECT_EQ(registry.GetCounter("own_total", "Own.", {{"model", "a"}}).value(), 0u);
+}
+
+TEST(Metrics, CollectedDistributionsBecomeHistogramsAndAddUp) {
+  MetricRegistry registry;
+  const double bounds[] = {0.5, 2};
+  const auto collect = [&](MetricSink& sink) {
+    const uint64_t counts[] = {1, 2, 4};
+    sink.Distribution("d_seconds", "D.", {{"k", "1"}}, bounds, counts, 5);
+  };
+  const auto first = registry.AddCollector(collect);
+  const auto second = registry.AddCollector(collect);
+  EXPECT_EQ(registry.Text(),
+            "# HELP d_seconds D.\n# TYPE d_seconds histogram\nd_seconds_bucket{k=\"1\",le=\"0.5\"} 2\n"
+            "d_seconds_bucket{k=\"1\",le=\"2\"} 6\nd_seconds_bucket{k=\"1\",le=\"+Inf\"} 14\n"
+            "d_seconds_sum{k=\"1\"} 10\nd_seconds_count{k=\"1\"} 14\n");
+}
+
 }  // namespace
 }  // namespace engram

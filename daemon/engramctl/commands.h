@@ -23,13 +23,32 @@ struct Command {
   std::vector<OptionSpec> options;
 };
 
-// Online: generate.cc, requests.cc.
+// Online: generate.cc, requests.cc, status.cc, models.cc, swap.cc, operations.cc.
 Command GenerateCommand();
 Command ChatCommand();
 Command TokenizeCommand();
 Command DetokenizeCommand();
-Command ModelsCommand();
 Command StatusCommand();
+Command ModelsCommand();
+Command PluginsCommand();
+Command SwapCommand();
+Command LoadCommand();
+Command UnloadCommand();
+Command OperationsCommand();
+// Online, about memory: commits.cc, memory_requests.cc, overlays.cc, memory_jobs.cc.
+Command CommitCommand();
+Command LogCommand();
+Command ShowCommand();
+Command DiffCommand();
+Command RollbackCommand();
+Command LocateCommand();
+Command TablesCommand();
+Command OverlayCommand();
+Command CompactCommand();
+Command BackupCommand();
+Command JournalCommand();
+// `rows` with --layer: of a daemon.
+int RunOnlineRows(const Arguments& arguments);
 // Offline: rows.cc, table.cc, key_hash.cc.
 Command RowsCommand();
 Command TableCommand();

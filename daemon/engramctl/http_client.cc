@@ -91,8 +91,8 @@ Result<HttpClient> HttpClient::Create(const std::string& url, std::string key) {
   return client;
 }
 
-static Status Begin(Exchange& exchange, const std::string& host, const std::string& port, const std::string& target,
-                    const std::string& key, const std::string& body) {
+static Status Begin(Exchange& exchange, const std::string& host, const std::string& port, const std::string& key,
+                    const HttpCall& call) {
   const std::string where = host + ":" + port;
   error_code error;
   tcp::resolver resolver(exchange.context);
@@ -101,16 +101,17 @@ static Status Begin(Exchange& exchange, const std::string& host, const std::stri
   asio::connect(exchange.socket, endpoints, error);
   if (error) return Failed("connecting to " + where + " (is engramd running there?)", error);
 
-  http::request<http::string_body> request(body.empty() ? http::verb::get : http::verb::post, target, 11);
+  http::request<http::string_body> request(http::string_to_verb(call.method), call.target, 11);
   request.set(http::field::host, where);
   request.set(http::field::user_agent, "engramctl/" ENGRAMD_VERSION);
   request.set(http::field::connection, "close");
   if (!key.empty()) request.set(http::field::authorization, "Bearer " + key);
-  if (!body.empty()) {
-    request.set(http::field::content_type, "application/json");
-    request.body() = body;
-    request.prepare_payload();
+  for (const auto& [name, value] : call.headers) request.set(name, value);
+  if (!call.body.empty()) {
+    request.set(http::field::content_type, call.content_type);
+    request.body() = call.body;
   }
+  if (!call.body.empty() || call.method != "GET") request.prepare_payload();
   http::write(exchange.socket, request, error);
   // A server that refuses a request may answer and close before it has read all of it.
   if (error && error != asio::error::broken_pipe && error != asio::error::connection_reset)
@@ -130,16 +131,22 @@ static Result<HttpAnswer> ReadWhole(Exchange& exchange) {
   return HttpAnswer{parser.get().result_int(), std::move(parser.get().body())};
 }
 
-Result<HttpAnswer> HttpClient::Call(const std::string& target, const std::string& body) const {
+Result<HttpAnswer> HttpClient::Send(const HttpCall& call) const {
+  HttpCall sent = call;
+  sent.target = prefix_ + call.target;
   Exchange exchange;
-  ENGRAM_CHECK_OK(Begin(exchange, host_, port_, prefix_ + target, key_, body));
+  ENGRAM_CHECK_OK(Begin(exchange, host_, port_, key_, sent));
   return ReadWhole(exchange);
+}
+
+Result<HttpAnswer> HttpClient::Call(const std::string& target, const std::string& body) const {
+  return Send({.method = body.empty() ? "GET" : "POST", .target = target, .body = body});
 }
 
 Status HttpClient::Stream(const std::string& target, const std::string& body,
                           const std::function<bool(std::string_view)>& on_event) const {
   Exchange exchange;
-  ENGRAM_CHECK_OK(Begin(exchange, host_, port_, prefix_ + target, key_, body));
+  ENGRAM_CHECK_OK(Begin(exchange, host_, port_, key_, {.method = "POST", .target = prefix_ + target, .body = body}));
   const bool events = exchange.header.get()[http::field::content_type].starts_with("text/event-stream");
   if (!events || exchange.header.get().result() != http::status::ok) {
     ENGRAM_TRY(const HttpAnswer answer, ReadWhole(exchange));

@@ -5,6 +5,8 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "core/result.h"
 
@@ -15,12 +17,22 @@ struct HttpAnswer {
   std::string body;
 };
 
+struct HttpCall {
+  std::string method = "GET";  // GET, POST, PUT or DELETE
+  std::string target;          // path and query
+  std::string body;
+  std::string content_type = "application/json";
+  std::vector<std::pair<std::string, std::string>> headers;
+};
+
 class HttpClient {
  public:
   // `url`: http://HOST[:PORT][/PREFIX]; `key`: empty or the API key. kInvalidArgument for any other URL.
   static Result<HttpClient> Create(const std::string& url, std::string key);
 
-  // GET without a body, else POST. Any status is an answer; kUnavailable when there is none.
+  // Any status is an answer; kUnavailable when there is none.
+  Result<HttpAnswer> Send(const HttpCall& call) const;
+  // The same: GET without a body, else POST.
   Result<HttpAnswer> Call(const std::string& target, const std::string& body = {}) const;
 
   // POSTs and hands on the data of each server-sent event until "[DONE]" or the end of the body. `on_event` returns

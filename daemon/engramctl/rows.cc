@@ -75,10 +75,12 @@ Result<std::vector<int32_t>> ParseIds(const std::string& text, uint32_t size) {
 }
 
 int Rows(const Arguments& arguments) {
+  if (arguments.Has("layer") || arguments.Has("ids")) return RunOnlineRows(arguments);
   const auto file = arguments.Value("geometry");
   const auto id_text = arguments.Value("compressed-ids");
   if (!file || !id_text || !arguments.words().empty())
-    return Report(InvalidArgument("rows needs --geometry FILE and --compressed-ids ID,ID,..."), true);
+    return Report(InvalidArgument("rows needs --layer and --ids, or --geometry FILE and --compressed-ids ID,ID,..."),
+                  true);
   const auto pad = arguments.Integer("pad", 0, std::numeric_limits<int32_t>::max());
   if (!pad) return Report(pad.error(), true);
   const auto text = ReadFile(*file, 64u << 20);
@@ -120,11 +122,17 @@ int Rows(const Arguments& arguments) {
 }  // namespace
 
 Command RowsCommand() {
-  return {"rows",
-          "rows that compressed token ids address (offline)",
-          R"(Usage: engramctl rows --geometry FILE --compressed-ids ID,ID,... [--pad ID] [--json]
+  return {"rows", "rows of the memory; or those that compressed token ids address (offline)",
+          R"(Usage: engramctl rows --layer L --ids ID,ID,... [--as-of V] [--json] [--url URL] [--key KEY] [--model NAME]
+       engramctl rows --geometry FILE --compressed-ids ID,ID,... [--pad ID] [--json]
 
-Prints, for every Engram layer and position, the table rows its n-grams address: column (order-2)*heads + head.
+The first form prints rows of the served model: whether and by which version they were edited, norm and values.
+
+  --layer L             model layer
+  --ids IDS             row ids
+  --as-of V             as they were at version V
+
+The second form prints, for every Engram layer and position, the table rows its n-grams address: column (order-2)*heads + head.
 Needs no daemon.
 
   --geometry FILE       a config.json with an "engram" object, or that object alone; compressed_vocab_size must be there
@@ -133,7 +141,13 @@ Needs no daemon.
   --json                {"rows": {"LAYER": [[row per column] per position]}}
 )",
           Rows,
-          {{"geometry", true}, {"compressed-ids", true}, {"pad", true}, {"json"}}};
+          OnlineOptions({{"geometry", true},
+                         {"compressed-ids", true},
+                         {"pad", true},
+                         {"layer", true},
+                         {"ids", true},
+                         {"as-of", true},
+                         {"json"}})};
 }
 
 }  // namespace engram

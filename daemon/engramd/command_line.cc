@@ -101,8 +101,8 @@ Options win over the file. Every setting, its default and meaning: /etc/engramd/
 config/engramd.yaml. An address that other machines can reach needs keys (auth.keys) in the file.
 
 Signals: SIGTERM and SIGINT stop taking requests, let running ones finish up to serving.drain_timeout, and exit with 0;
-a second one exits at once with 128 plus its number. SIGHUP changes nothing (logs go to stderr; settings are read at
-start).
+a second one exits at once with 128 plus its number. SIGHUP reads certificates and the dashboard's files again
+(settings are read at start; logs go to stderr).
 
 Environment: STATE_DIRECTORY (from systemd) is the state directory when none is set. NOTIFY_SOCKET and WATCHDOG_USEC
 are systemd's. ENGRAM_KERNELS picks the CPU kernels, e.g. ref or avx2.

@@ -37,4 +37,15 @@ Result<fs::path> BundledModel() {
   return NotFound("no model: give one with --model DIR; no bundled one in " + searched, "model.path");
 }
 
+fs::path DefaultDashboard() {
+  std::vector<fs::path> candidates;
+  if (const fs::path prefix = Prefix(); !prefix.empty()) candidates.push_back(prefix / "share/engramd/ui");
+  candidates.push_back("/usr/share/engramd/ui");
+  for (const fs::path& candidate : candidates) {
+    std::error_code error;
+    if (fs::is_regular_file(candidate / "index.html", error)) return candidate;
+  }
+  return {};
+}
+
 }  // namespace engram

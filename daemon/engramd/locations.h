@@ -15,4 +15,7 @@ std::vector<std::filesystem::path> DefaultPluginDirectories();
 // The bundled model's directory, links resolved. kNotFound lists where it was looked for.
 Result<std::filesystem::path> BundledModel();
 
+// The dashboard's files: ../share/engramd/ui of the executable, then the installed ones. Empty when there are none.
+std::filesystem::path DefaultDashboard();
+
 }  // namespace engram

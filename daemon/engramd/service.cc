@@ -18,13 +18,19 @@
 #include <system_error>
 #include <thread>
 
+#include "control/model_manager.h"
+#include "control/operations.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "engramd/engine_loader.h"
+#include "engramd/live_models.h"
+#include "engramd/locations.h"
 #include "engramd/room_options.h"
 #include "engramd/state_dir.h"
 #include "http/server.h"
+#include "plugin/plugin_shelf.h"
 #include "serve/engine_directory.h"
+#include "settings/settings_json.h"
 #include "settings/value_parsers.h"
 
 namespace engram {
@@ -34,6 +40,9 @@ using std::chrono::steady_clock;
 
 // What the last answers may take after the last generation has ended.
 constexpr std::chrono::seconds kLastWrites{2};
+
+// The configured model's load: the manager takes no operation before it.
+constexpr uint64_t kFirstLoad = 1;
 
 sigset_t OurSignals() {
   sigset_t set;
@@ -91,8 +100,10 @@ class Service {
 
  private:
   Status Open();
+  void OnOperation(const Operation& operation);
   void OnLoaded();
   void OnSignal(int number);
+  void Reload();
   void BeginDrain();
   int WaitMs() const;
 
@@ -101,11 +112,16 @@ class Service {
   std::optional<StateDir> state_dir_;
   MetricRegistry metrics_;
   EngineDirectory engines_;
+  PluginShelf plugins_;
+  UniqueFd loaded_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};  // written when the first load is over
+  Operations operations_;
+  std::shared_ptr<void> listening_;
+  LiveModels live_models_;
+  std::optional<ModelManager> models_;
   std::unique_ptr<HttpServer> server_;
-  Result<std::shared_ptr<Engine>> engine_ = Unavailable("not loaded yet");
   UniqueFd signals_;
-  Task load_{"load"};
   Task drain_{"drain"};
+  bool models_idle_ = true;  // the drain thread's until it is joined
   std::string url_;
   uint64_t watchdog_us_ = 0;
   enum class State { kLoading, kServing, kDraining, kStopped } state_ = State::kLoading;
@@ -121,12 +137,41 @@ Status Service::Open() {
   }
   const sigset_t set = OurSignals();
   signals_ = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!signals_ || load_.fd() < 0 || drain_.fd() < 0)
+  if (!signals_ || !loaded_ || drain_.fd() < 0)
     return IoError("signalfd or eventfd: " + std::system_category().message(errno));
+  ENGRAM_TRY(EngineSpec spec, ConfiguredSpec(settings_));
+  listening_ = operations_.Listen([this](const Operation& operation) { OnOperation(operation); });
+  ModelManagerOptions model_options = MakeModelManagerOptions(settings_, spec.directory, PluginDirectories(settings_));
+  model_options.estimate = [this](const EngineSpec& wanted) { return EstimateMemory(settings_, wanted, plugins_); };
+  const auto table_directories = model_options.model_directories;
+  live_models_.SetOptions(MakeLiveMemoryOptions(settings_, state_dir_ ? state_dir_->path() : ""));
+  model_options.publish_hook = [this](const auto& old, const auto& fresh, const auto& publish) {
+    return live_models_.Publish(old, fresh, publish);
+  };
+  model_options.load = [this](const EngineSpec& wanted) {
+    return LoadEngine(settings_, wanted, plugins_, metrics_, state_dir_ ? state_dir_->path() : std::filesystem::path());
+  };
+  models_.emplace(std::move(model_options), ModelManager::Rooms{engines_, operations_, metrics_, plugins_});
   HttpOptions options = MakeHttpOptions(settings_);
   options.server_version = ENGRAMD_VERSION;
-  ENGRAM_TRY(server_, HttpServer::Start(std::move(options), engines_, metrics_));
-  url_ = "http://" + FormatListenAddress(settings_.server.address, server_->port());
+  if (options.web_root.empty()) options.web_root = DefaultDashboard();
+  AdminServices admin;
+  admin.models = &*models_;
+  admin.operations = &operations_;
+  admin.plugins = &plugins_;
+  admin.memories = &live_models_.directory();
+  admin.table_directories = table_directories;
+  admin.backup_directories = BackupDirectories(settings_, state_dir_ ? state_dir_->path() : "");
+  admin.memory_version = [this](const std::string& model) {
+    const auto live = live_models_.directory().Find(model);
+    return live ? (*live)->status().version : 0;
+  };
+  admin.config_json = [this] { return SettingsJson(settings_); };
+  ENGRAM_TRY(server_, HttpServer::Start(std::move(options), engines_, metrics_, std::move(admin)));
+  url_ = (settings_.server.tls_certificate.empty() ? "http://" : "https://") +
+         FormatListenAddress(settings_.server.address, server_->port());
+  log::Info("engramd {} starting on {}, loading the model", ENGRAMD_VERSION, url_);
+  ENGRAM_CHECK_OK(models_->LoadConfigured(std::move(spec)));
   return {};
 }
 
@@ -138,21 +183,13 @@ int Service::WaitMs() const {
 int Service::Run() {
   RaiseFileLimit();
   if (Status opened = Open(); !opened) return Fail(opened.error().message);
-  log::Info("engramd {} starting on {}, loading the model", ENGRAMD_VERSION, url_);
   if (settings_.keys.empty())
     log::Info("no keys are configured: every local user may use the API, other machines cannot reach it");
   if (sd_watchdog_enabled(0, &watchdog_us_) <= 0) watchdog_us_ = 0;
   sd_notify(0, "STATUS=Loading the model");
-  load_.Start([this] {
-    try {
-      engine_ = LoadEngine(settings_, metrics_);
-    } catch (const std::exception& error) {
-      engine_ = Internal(std::string("loading the model: ") + error.what());
-    }
-  });
 
   while (state_ != State::kStopped) {
-    pollfd fds[] = {{signals_.get(), POLLIN, 0}, {load_.fd(), POLLIN, 0}, {drain_.fd(), POLLIN, 0}};
+    pollfd fds[] = {{signals_.get(), POLLIN, 0}, {loaded_.get(), POLLIN, 0}, {drain_.fd(), POLLIN, 0}};
     const int ready = poll(fds, std::size(fds), WaitMs());
     if (ready < 0 && errno != EINTR) return Fail("poll: " + std::system_category().message(errno));
     if (watchdog_us_ != 0) sd_notify(0, "WATCHDOG=1");
@@ -163,28 +200,57 @@ int Service::Run() {
     if (fds[2].revents != 0) {
       drain_.Finish();
       state_ = State::kStopped;
+      if (!models_idle_) {
+        log::Info("stopped, without waiting for a model that was being loaded");
+        _exit(exit_status_);  // a load cannot be interrupted, and nothing of it is kept
+      }
     }
   }
   if (exit_status_ == 0) log::Info("stopped");
+  for (const std::shared_ptr<Engine>& engine : engines_.List()) {
+    const ModelMemory* memory = engine->model().memory();
+    if (memory == nullptr || !memory->stalled()) continue;
+    // Its thread cannot be ended, and everything else has.
+    log::Warning("a tier of {} has not answered yet; leaving without it", engine->model().name());
+    std::_Exit(exit_status_);
+  }
   return exit_status_;
 }
 
+// On the thread that reports.
+void Service::OnOperation(const Operation& operation) {
+  if (!IsOver(operation.state)) return;
+  if (operation.id == kFirstLoad) {
+    eventfd_write(loaded_.get(), 1);
+    return;
+  }
+  const std::string what = operation.kind + " of " + operation.target;
+  if (operation.error) {
+    log::Error("operation {}, {}, failed: {}", operation.id, what, operation.error->message);
+  } else {
+    log::Info("operation {}, {}, {}", operation.id, what, OperationStateName(operation.state));
+  }
+}
+
 void Service::OnLoaded() {
-  load_.Finish();
-  if (!engine_) {
-    exit_status_ = Fail(engine_.error().message);
+  eventfd_t count = 0;
+  eventfd_read(loaded_.get(), &count);
+  const Result<Operation> load = operations_.Get(kFirstLoad);
+  if (state_ != State::kLoading || !load) return;
+  const Result<std::shared_ptr<Engine>> engine = engines_.Find("");
+  if (load->error || !engine) {
+    exit_status_ = Fail(load->error ? load->error->message : engine.error().message);
     state_ = State::kStopped;
     return;
   }
-  engines_.Publish(*engine_);
   state_ = State::kServing;
-  log::Info("engramd {} ready: {}, listening on {}", ENGRAMD_VERSION, DescribeEngine(**engine_), url_);
-  sd_notifyf(0, "READY=1\nSTATUS=Serving %s on %s", (*engine_)->model().name().c_str(), url_.c_str());
+  log::Info("engramd {} ready: {}, listening on {}", ENGRAMD_VERSION, DescribeEngine(**engine), url_);
+  sd_notifyf(0, "READY=1\nSTATUS=Serving %s on %s", (*engine)->model().name().c_str(), url_.c_str());
 }
 
 void Service::OnSignal(int number) {
   if (number == SIGHUP) {
-    log::Info("SIGHUP: nothing to do; settings are read at start");
+    Reload();
     return;
   }
   switch (state_) {
@@ -205,6 +271,14 @@ void Service::OnSignal(int number) {
   }
 }
 
+void Service::Reload() {
+  // The server is the drain thread's once draining has begun.
+  if (state_ != State::kLoading && state_ != State::kServing) return;
+  const Status reloaded = server_->Reload();
+  if (reloaded) log::Info("SIGHUP: certificates and the dashboard's files were read again; settings are read at start");
+  if (!reloaded) log::Error("SIGHUP: {}; what was read before stays in use", reloaded.error().message);
+}
+
 void Service::BeginDrain() {
   state_ = State::kDraining;
   sd_notify(0, "STOPPING=1\nSTATUS=Finishing running requests");
@@ -212,8 +286,9 @@ void Service::BeginDrain() {
   drain_.Start([this] {
     const auto deadline = steady_clock::now() + settings_.serving.drain_timeout;
     server_->BeginDrain();
-    (*engine_)->Drain(deadline);
+    models_idle_ = models_->Stop(deadline);
     server_->Stop(std::max(deadline, steady_clock::now() + kLastWrites));
+    live_models_.Stop();
   });
 }
 

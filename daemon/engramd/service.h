@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The daemon's life: listen, load, serve, drain, stop; signals and systemd's notifications.
 //
-// The calling thread waits for signals; it starts a thread "load" for the model and, to stop, a thread "drain", so that
-// a second signal is heard at any time.
+// The calling thread waits for signals; the model loads on the model manager's thread, and to stop there is a thread
+// "drain", so that a second signal is heard at any time.
 #pragma once
 
 #include "settings/settings.h"

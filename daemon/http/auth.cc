@@ -7,6 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "http/websocket_request.h"
+
 namespace engram {
 namespace {
 
@@ -56,11 +58,18 @@ std::string_view BearerKey(std::string_view header) {
 
 }  // namespace
 
+std::string_view ScopeName(Scope scope) {
+  for (const auto& [name, candidate] : kScopes)
+    if (candidate == scope) return name;
+  return "none";
+}
+
 Result<Authenticator> Authenticator::Create(const std::vector<ApiKey>& keys) {
   Authenticator out;
   for (const ApiKey& key : keys) {
     Key& added = out.keys_.emplace_back();
     added.name = key.name;
+    if (!(key.limits == KeyLimits())) added.limiter = std::make_shared<KeyLimiter>(key.limits);
     if (!ParseDigest(key.sha256, added.digest)) {
       return InvalidArgument("API key \"" + key.name + "\": sha256 must be 64 lowercase hex digits", "keys");
     }
@@ -80,7 +89,8 @@ std::optional<ApiError> Authenticator::Check(Request& request, Scope scope) cons
   request.client = request.peer;
   if (keys_.empty() || scope == Scope::kNone) return std::nullopt;
   const std::string* header = request.Header("authorization");
-  const std::string_view presented = header == nullptr ? std::string_view() : BearerKey(*header);
+  std::string_view presented = header == nullptr ? std::string_view() : BearerKey(*header);
+  if (header == nullptr && IsUpgrade(request)) presented = SubprotocolKey(request);
   if (presented.empty()) return Unauthorized("an API key is needed: send \"Authorization: Bearer KEY\"");
 
   std::array<unsigned char, 32> digest;
@@ -96,14 +106,12 @@ std::optional<ApiError> Authenticator::Check(Request& request, Scope scope) cons
   }
   if (found == nullptr) return Unauthorized("the API key is not known");
   request.client = found->name;
+  request.limiter = found->limiter;
   if ((found->scopes & Bit(scope)) == 0) {
-    std::string wanted;
-    for (const auto& [text, candidate] : kScopes)
-      if (candidate == scope) wanted = text;
-    return ApiError(403, "API key \"" + found->name + "\" lacks the scope \"" + wanted + "\"", {},
-                    "insufficient_scope");
+    return ApiError(403, "API key \"" + found->name + "\" lacks the scope \"" + std::string(ScopeName(scope)) + "\"",
+                    {}, "insufficient_scope");
   }
-  return std::nullopt;
+  return found->limiter ? found->limiter->TakeRequest() : std::nullopt;
 }
 
 }  // namespace engram

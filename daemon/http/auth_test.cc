@@ -59,5 +59,24 @@ TEST(Auth, RefusesBadConfiguration) {
   EXPECT_NE(unknown.error().message.find("fly"), std::string::npos);
 }
 
+TEST(Auth, AnUpgradeMayBringItsKeyAsASubprotocol) {
+  const auto authenticator = Authenticator::Create({{"alice", kAbc, {"generate"}}});
+  ASSERT_TRUE(authenticator);
+  Request request;
+  request.method = "GET";
+  request.headers = {{"connection", "keep-alive, Upgrade"},
+                     {"upgrade", "websocket"},
+                     {"sec-websocket-protocol", "engramd, bearer.abc"}};
+  EXPECT_FALSE(authenticator->Check(request, Scope::kGenerate));
+  EXPECT_EQ(request.client, "alice");
+  EXPECT_EQ(authenticator->Check(request, Scope::kOperate)->status, 403);
+  request.headers.back().second = "engramd, bearer.abd";
+  EXPECT_EQ(authenticator->Check(request, Scope::kGenerate)->status, 401);
+  // Not for anything else that a page could send.
+  request.headers.back().second = "engramd, bearer.abc";
+  request.headers.erase(request.headers.begin());
+  EXPECT_EQ(authenticator->Check(request, Scope::kGenerate)->status, 401);
+}
+
 }  // namespace
 }  // namespace engram

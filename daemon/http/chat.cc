@@ -5,7 +5,7 @@
 
 #include "core/json_text.h"
 #include "http/generation_params.h"
-#include "http/json_body.h"
+#include "http/generation_reply.h"
 #include "http/json_out.h"
 
 namespace engram {
@@ -127,12 +127,9 @@ json::object ReadTemplateVariables(JsonFields& fields) {
 
 }  // namespace
 
-Reply ChatCompletions(const HttpOptions& options, const EngineDirectory& engines, const Request& request) {
-  auto body = ParseJsonObject(request.body);
-  if (!body) return ErrorResponse(body.error());
-  JsonFields fields(*body);
+std::optional<ApiError> ReadChat(JsonFields& fields, const EngineDirectory& engines, GenerationCall& call) {
   auto engine = FindEngine(fields, engines);
-  if (!engine) return ErrorResponse(engine.error());
+  if (!engine) return engine.error();
   const Model& model = (*engine)->model();
   const ModelLimits limits = LimitsOf(model);
 
@@ -146,31 +143,27 @@ Reply ChatCompletions(const HttpOptions& options, const EngineDirectory& engines
   params.request.logprobs = ReadLogprobs(fields);
   const json::object variables = ReadTemplateVariables(fields);
   Status status = fields.Finish();
-  if (!status) return ErrorResponse(status.error());
+  if (!status) return status.error();
   if (model.chat_template() == nullptr) {
-    return ErrorResponse({400, "model \"" + model.name() + "\" has no chat template; use /v1/completions", "model"});
+    return ApiError(400, "model \"" + model.name() + "\" has no chat template; use /v1/completions", "model");
   }
   // Whatever goes wrong in a template, its size and its own exceptions included, comes from these messages.
   auto text = model.chat_template()->Render(variables);
-  if (!text) return ErrorResponse({400, "chat template: " + text.error().message, "messages"});
+  if (!text) return ApiError(400, "chat template: " + text.error().message, "messages");
   GenerationRequest generation = std::move(params.request);
   auto ids = model.tokenizer().Encode(*text, false);
-  if (!ids) return ErrorResponse({400, ids.error().message, "messages"});
-  if (ids->empty()) return ErrorResponse({400, "the chat template made an empty prompt", "messages"});
+  if (!ids) return ApiError(400, ids.error().message, "messages");
+  if (ids->empty()) return ApiError(400, "the chat template made an empty prompt", "messages");
   generation.prompt = std::move(*ids);
-  generation.request_id = request.request_id;
-  generation.client = request.client;
   if (auto error = SetLength(params, limits, kDefaultMaxTokens, generation)) {
     if (error->param == "prompt") error->param = "messages";
-    return ErrorResponse(*error);
+    return error;
   }
-  const ReplyShape shape{generation.logprobs.has_value(), params.return_token_ids, params.stream, params.include_usage,
-                         false};
-  std::vector<GenerationRequest> requests;
-  requests.push_back(std::move(generation));
-  auto reply = StartGeneration(*engine, std::move(requests), shape, kStyle, options.max_events_behind);
-  if (!reply) return ErrorResponse(reply.error());
-  return std::move(*reply);
+  call.shape = {generation.logprobs.has_value(), params.return_token_ids, params.stream, params.include_usage, false};
+  call.prompts.push_back(std::move(generation));
+  call.style = &kStyle;
+  call.engine = std::move(*engine);
+  return std::nullopt;
 }
 
 }  // namespace engram

@@ -5,7 +5,7 @@
 
 #include "core/json_text.h"
 #include "http/generation_params.h"
-#include "http/json_body.h"
+#include "http/generation_reply.h"
 #include "http/json_out.h"
 
 namespace engram {
@@ -85,12 +85,10 @@ std::optional<uint32_t> ReadLogprobs(JsonFields& fields) {
 
 }  // namespace
 
-Reply Completions(const HttpOptions& options, const EngineDirectory& engines, const Request& request) {
-  auto body = ParseJsonObject(request.body);
-  if (!body) return ErrorResponse(body.error());
-  JsonFields fields(*body);
+std::optional<ApiError> ReadCompletion(JsonFields& fields, const HttpOptions& options, const EngineDirectory& engines,
+                                       GenerationCall& call) {
   auto engine = FindEngine(fields, engines);
-  if (!engine) return ErrorResponse(engine.error());
+  if (!engine) return engine.error();
   const Model& model = (*engine)->model();
   const ModelLimits limits = LimitsOf(model);
 
@@ -102,24 +100,21 @@ Reply Completions(const HttpOptions& options, const EngineDirectory& engines, co
   const boost::json::value* prompt = fields.Value("prompt");
   if (prompt == nullptr) fields.Fail("prompt", "is required");
   Status status = fields.Finish();
-  if (!status) return ErrorResponse(status.error());
+  if (!status) return status.error();
   auto prompts = ReadPrompts(*prompt, model.tokenizer(), add_special_tokens, limits, options.max_prompts);
-  if (!prompts) return ErrorResponse(prompts.error());
+  if (!prompts) return prompts.error();
 
-  params.request.request_id = request.request_id;
-  params.request.client = request.client;
-  std::vector<GenerationRequest> requests;
   for (std::vector<int32_t>& ids : *prompts) {
     GenerationRequest one = params.request;
     one.prompt = std::move(ids);
-    if (auto error = SetLength(params, limits, kDefaultMaxTokens, one)) return ErrorResponse(*error);
-    requests.push_back(std::move(one));
+    if (auto error = SetLength(params, limits, kDefaultMaxTokens, one)) return error;
+    call.prompts.push_back(std::move(one));
   }
-  const ReplyShape shape{params.request.logprobs.has_value(), params.return_token_ids, params.stream,
-                         params.include_usage, params.echo};
-  auto reply = StartGeneration(*engine, std::move(requests), shape, kStyle, options.max_events_behind);
-  if (!reply) return ErrorResponse(reply.error());
-  return std::move(*reply);
+  call.shape = {params.request.logprobs.has_value(), params.return_token_ids, params.stream, params.include_usage,
+                params.echo};
+  call.style = &kStyle;
+  call.engine = std::move(*engine);
+  return std::nullopt;
 }
 
 }  // namespace engram

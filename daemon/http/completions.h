@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// POST /v1/completions. Any thread.
+// The request of POST /v1/completions. Any thread.
 #pragma once
 
-#include "http/generation_reply.h"
+#include <optional>
+
+#include "http/api_error.h"
+#include "http/generation_run.h"
+#include "http/json_fields.h"
 #include "http/server.h"
 #include "serve/engine_directory.h"
 
 namespace engram {
 
-Reply Completions(const HttpOptions& options, const EngineDirectory& engines, const Request& request);
+// Reads and checks `fields` and fills in `call`, all but request_id and client of its prompts. What is wrong, if
+// anything.
+std::optional<ApiError> ReadCompletion(JsonFields& fields, const HttpOptions& options, const EngineDirectory& engines,
+                                       GenerationCall& call);
 
 }  // namespace engram

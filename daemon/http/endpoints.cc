@@ -8,6 +8,20 @@ void AddEndpoints(Router& router, const EndpointEnvironment& environment) {
   AddModelEndpoints(router, environment);
   AddTokenizeEndpoints(router, environment);
   AddGenerationEndpoints(router, environment);
+  AddGateEndpoints(router, environment);
+  AddInspectEndpoints(router, environment);
+  AddCommitEndpoints(router, environment);
+  AddRowEndpoints(router, environment);
+  AddOverlayEndpoints(router, environment);
+  AddTableEndpoints(router, environment);
+  AddJobEndpoints(router, environment);
+  AddEventEndpoint(router, environment.events);
+  AddOpenApiEndpoint(router);
+  AddDashboardEndpoints(router, environment);
+  AddAdminStatusEndpoints(router, environment);
+  AddAdminModelEndpoints(router, environment);
+  AddAdminOperationEndpoints(router, environment);
+  AddTierEndpoints(router, environment);
 }
 
 }  // namespace engram

@@ -71,10 +71,11 @@ std::vector<std::pair<int32_t, float>> ReadLogitBias(JsonFields& fields, const M
   return biases;
 }
 
-MemoryParams ReadMemory(JsonFields& fields) {
-  MemoryParams memory;
+}  // namespace
+
+void ReadMemoryParams(JsonFields& fields, MemoryParams& memory) {
   const json::object* object = fields.Object("engram");
-  if (object == nullptr) return memory;
+  if (object == nullptr) return;
   JsonFields engram(*object, "engram");
   memory.enabled = engram.Bool("enabled", true);
   memory.gates = engram.Bool("gates", false);
@@ -86,22 +87,24 @@ MemoryParams ReadMemory(JsonFields& fields) {
       for (size_t i = 0; i < overlays->get_array().size() && !engram.failed(); ++i) {
         const json::value& name = overlays->get_array()[i];
         const std::string field = "overlays[" + std::to_string(i) + "]";
-        if (!name.is_string()) engram.Fail(field, std::string("must be a string, not ") + JsonKindName(name));
-        if (!engram.failed()) {
-          engram.Fail(NotFound("overlay \"" + std::string(name.get_string()).substr(0, 200) + "\" does not exist",
-                               "engram." + field));
+        if (name.is_string()) {
+          memory.overlays.emplace_back(name.get_string());
+        } else {
+          engram.Fail(field, std::string("must be a string, not ") + JsonKindName(name));
         }
       }
     }
   }
-  const auto as_of = engram.OptionalInt("as_of", 0, std::numeric_limits<int64_t>::max());
-  if (as_of && *as_of != 0 && !engram.failed()) {
-    engram.Fail(NotFound("memory version " + std::to_string(*as_of) + " does not exist", "engram.as_of"));
-  }
+  if (const auto as_of = engram.OptionalInt("as_of", 0, std::numeric_limits<int64_t>::max()))
+    memory.as_of = static_cast<uint64_t>(*as_of);
+  const std::string on_error = engram.String("on_error", "fail");
+  memory.skip_on_error = on_error == "skip";
+  if (!memory.skip_on_error && on_error != "fail") engram.Fail("on_error", "must be \"fail\" or \"skip\"");
   Status status = engram.Finish();
   if (!status) fields.Fail(std::move(status).error());
-  return memory;
 }
+
+namespace {
 
 // Fields that only one of their values makes sense here.
 void ReadFixedFields(JsonFields& fields, uint32_t num_choices) {
@@ -177,7 +180,7 @@ GenerationParams ReadGenerationParams(JsonFields& fields, const ModelLimits& lim
           fields.OptionalInt("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
     sampling.seed = static_cast<uint64_t>(*seed);
   }
-  request.memory = ReadMemory(fields);
+  ReadMemoryParams(fields, request.memory);
   ReadFixedFields(fields, request.num_choices);
   return params;
 }

@@ -46,6 +46,9 @@ inline constexpr int64_t kMaxLogprobs = 20;
 // Takes the common fields but "model" out of `fields`; what is wrong is recorded there.
 GenerationParams ReadGenerationParams(JsonFields& fields, const ModelLimits& limits);
 
+// Takes "engram" out of `fields`.
+void ReadMemoryParams(JsonFields& fields, MemoryParams& memory);
+
 // Checks lengths and fills in request.max_tokens: params.max_tokens where it is given, else `default_max_tokens` or
 // what fits. 400 with code "context_length_exceeded" and both numbers when prompt and tokens do not fit.
 std::optional<ApiError> SetLength(const GenerationParams& params, const ModelLimits& limits,

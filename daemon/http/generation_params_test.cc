@@ -52,12 +52,12 @@ TEST(GenerationParams, NamesTheFieldAtFault) {
       {R"({"engram":{"rows":1}})", "engram.rows"},
       {R"({"engram":{"row":true}})", "engram.row"},
       {R"({"engram":{"overlays":{}}})", "engram.overlays"},
+      {R"({"engram":{"overlays":["a",1]}})", "engram.overlays[1]"},
       {R"({"engram":{"as_of":"1"}})", "engram.as_of"},
+      {R"({"engram":{"as_of":-1}})", "engram.as_of"},
       {R"({"temprature":1})", "temprature"},
   };
   for (const auto& [body, field] : cases) EXPECT_EQ(Fault(body), std::string("invalid_argument ") + field) << body;
-  EXPECT_EQ(Fault(R"({"engram":{"overlays":["x"]}})"), "not_found engram.overlays[0]");
-  EXPECT_EQ(Fault(R"({"engram":{"as_of":1}})"), "not_found engram.as_of");
 }
 
 TEST(GenerationParams, ReadsWhatIsThere) {
@@ -65,7 +65,7 @@ TEST(GenerationParams, ReadsWhatIsThere) {
   EXPECT_EQ(Fault(R"({"temperature":null,"stop":null,"engram":null,"user":"u","store":true,"suffix":""})"), "");
   const auto object = ParseJsonObject(
       R"({"temperature":0,"top_p":1e-300,"seed":-1,"n":3,"stop":"x","logit_bias":{"7":-100},"max_tokens":9,
-          "engram":{"enabled":false,"gates":true,"overlays":[],"as_of":0}})");
+          "engram":{"enabled":false,"gates":true,"overlays":["b","a"],"as_of":12}})");
   ASSERT_TRUE(object);
   JsonFields fields(*object);
   const GenerationParams params = ReadGenerationParams(fields, kLimits);
@@ -79,6 +79,8 @@ TEST(GenerationParams, ReadsWhatIsThere) {
   EXPECT_EQ(params.max_tokens, 9u);
   EXPECT_FALSE(params.request.memory.enabled);
   EXPECT_TRUE(params.request.memory.gates);
+  EXPECT_EQ(params.request.memory.overlays, (std::vector<std::string>{"b", "a"}));
+  EXPECT_EQ(params.request.memory.as_of, 12u);
 }
 
 TEST(GenerationParams, ChecksLengths) {

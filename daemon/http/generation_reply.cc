@@ -1,142 +1,76 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/generation_reply.h"
 
-#include <algorithm>
 #include <ctime>
-#include <limits>
+#include <optional>
+#include <vector>
 
 #include "core/json_text.h"
 #include "http/api_error.h"
-#include "http/event_queue.h"
 #include "http/json_out.h"
 #include "http/response_head.h"
 
 namespace engram {
 namespace {
 
-size_t CountCodePoints(std::string_view bytes) {
-  return static_cast<size_t>(
-      std::count_if(bytes.begin(), bytes.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
 class GenerationReply final : public ReplySource {
  public:
-  GenerationReply(std::shared_ptr<Engine> engine, std::vector<GenerationRequest> prompts, const ReplyShape& shape,
-                  const ChoiceStyle& style, uint32_t max_events_behind);
-  ~GenerationReply() override;
+  GenerationReply(GenerationCall call, uint32_t max_events_behind);
 
-  Status Submit();
-  void Start(std::function<void()> wake) override { queue_->SetWake(std::move(wake)); }
+  std::optional<ApiError> Submit() { return run_.Submit(); }
+  void Start(std::function<void()> wake) override { run_.SetWake(std::move(wake)); }
   Step Poll() override;
 
  private:
-  struct Prompt {
-    GenerationRequest request;
-    GenerationId id = 0;
-    std::vector<std::optional<TokenLogprob>> logprobs;  // [tokens] if asked for
-    std::vector<PositionTrace> traces;                  // [tokens] if asked for
-    bool done = false;
-  };
   struct Choice {
-    ChoicePart whole;  // of a reply that is not streamed
-    bool started = false;
+    ChoicePart whole;   // of a reply that is not streamed
     bool sent = false;  // a chunk of it
-    size_t text_offset = 0;
     std::vector<PositionTrace> traces;
   };
 
-  const Tokenizer& tokenizer() const { return engine_->model().tokenizer(); }
-  bool reports_tokens() const { return shape_.logprobs || shape_.return_token_ids; }
-  bool finished() const { return num_prompts_done_ == prompts_.size(); }
-  void Handle(uint32_t prompt_index, GenerationEvent& event);
-  void StartChoice(uint32_t index);
-  void AddToken(ChoicePart& part, Choice& choice, int32_t id, bool is_prompt, std::optional<TokenLogprob> logprob);
-  void Emit(ChoicePart part);
+  void Take(ChoicePart part);
   void AppendChoice(std::string& out, const ChoicePart& part);
-  void AppendTraces(std::string& out, const Prompt& prompt, const Choice& choice) const;
-  void AppendUsage(std::string& out) const;
   void AppendChunk(const ChoicePart* part, bool last);
   std::string WholeBody();
 
-  const std::shared_ptr<Engine> engine_;
-  const ReplyShape shape_;
-  const ChoiceStyle& style_;
-  const uint32_t num_choices_;  // per prompt
-  const std::shared_ptr<EventQueue> queue_;
-  std::vector<Prompt> prompts_;
-  std::vector<Choice> choices_;  // [prompts][num_choices]
-  std::string prefix_;           // {"id":..,"object":..,"created":..,"model":..
+  GenerationRun run_;
+  const ReplyShape& shape_;
+  std::vector<Choice> choices_;
+  std::string prefix_;  // {"id":..,"object":..,"created":..,"model":..
 
   bool head_sent_ = false;
   std::string data_;  // server-sent events to go out
   std::optional<ChoicePart> held_;
-  size_t num_choices_done_ = 0;
-  size_t num_prompts_done_ = 0;
-  Usage usage_;
-  uint64_t memory_version_ = 0;
-  std::optional<ApiError> error_;
 };
 
-GenerationReply::GenerationReply(std::shared_ptr<Engine> engine, std::vector<GenerationRequest> prompts,
-                                 const ReplyShape& shape, const ChoiceStyle& style, uint32_t max_events_behind)
-    : engine_(std::move(engine)),
-      shape_(shape),
-      style_(style),
-      num_choices_(prompts.front().num_choices),
-      // A whole reply is kept until its end anyway: only a stream has a reader that can fall behind.
-      queue_(std::make_shared<EventQueue>(shape.stream ? size_t{max_events_behind} * num_choices_ * prompts.size()
-                                                       : std::numeric_limits<size_t>::max())),
-      choices_(prompts.size() * num_choices_) {
-  prompts_.resize(prompts.size());
-  for (size_t i = 0; i < prompts.size(); ++i) prompts_[i].request = std::move(prompts[i]);
+GenerationReply::GenerationReply(GenerationCall call, uint32_t max_events_behind)
+    : run_(std::move(call), max_events_behind), shape_(run_.shape()), choices_(run_.num_choices()) {
   for (size_t i = 0; i < choices_.size(); ++i) choices_[i].whole.index = static_cast<uint32_t>(i);
-  prefix_ = "{\"id\":\"" + std::string(style.id_prefix()) + RandomHex() + "\",\"object\":\"" +
-            std::string(style.object(shape.stream)) + "\",\"created\":" + std::to_string(std::time(nullptr)) +
-            ",\"model\":" + JsonQuote(engine_->model().name());
-}
-
-GenerationReply::~GenerationReply() {
-  queue_->Detach();
-  for (const Prompt& prompt : prompts_)
-    if (prompt.id != 0 && !prompt.done) engine_->Cancel(prompt.id);
-}
-
-Status GenerationReply::Submit() {
-  for (uint32_t i = 0; i < prompts_.size(); ++i) {
-    GenerationRequest request = prompts_[i].request;
-    ENGRAM_TRY(prompts_[i].id, engine_->Submit(std::move(request), std::make_shared<QueueListener>(queue_, i)));
-  }
-  return {};
+  prefix_ = "{\"id\":\"" + std::string(run_.style().id_prefix()) + RandomHex() + "\",\"object\":\"" +
+            std::string(run_.style().object(shape_.stream)) + "\",\"created\":" + std::to_string(std::time(nullptr)) +
+            ",\"model\":" + JsonQuote(run_.model().name());
 }
 
 ReplySource::Step GenerationReply::Poll() {
-  bool overflowed = false;
-  std::vector<EventQueue::Item> items = queue_->TakeAll(overflowed);
-  for (EventQueue::Item& item : items) {
-    Handle(item.prompt, item.event);
-    if (error_) break;
-  }
-  if (overflowed && !error_) {
-    error_.emplace(503, "the stream was cancelled: the client reads too slowly");
-  }
+  run_.Poll([this](ChoicePart part) { Take(std::move(part)); });
   Step step;
-  if (error_) {
+  if (run_.error()) {
     step.done = true;
     if (!head_sent_) {
-      step.head = ErrorResponse(*error_);
+      step.head = ErrorResponse(*run_.error());
       return step;
     }
-    step.data = std::move(data_) + "data: " + ErrorJson(*error_) + "\n\n";
+    step.data = std::move(data_) + "data: " + ErrorJson(*run_.error()) + "\n\n";
     return step;
   }
   if (!shape_.stream) {
-    if (!finished()) return step;
+    if (!run_.finished()) return step;
     step.done = true;
     step.head.emplace();
     step.head->body = WholeBody();
     return step;
   }
-  if (finished()) {
+  if (run_.finished()) {
     if (held_) AppendChunk(&*held_, true);
     if (shape_.include_usage) AppendChunk(nullptr, true);
     data_ += "data: [DONE]\n\n";
@@ -153,102 +87,38 @@ ReplySource::Step GenerationReply::Poll() {
   return step;
 }
 
-void GenerationReply::Handle(uint32_t prompt_index, GenerationEvent& event) {
-  Prompt& prompt = prompts_[prompt_index];
-  if (event.kind == GenerationEvent::Kind::kPrompt) {
-    prompt.logprobs = std::move(event.prompt_logprobs);
-    prompt.traces = std::move(event.prompt_traces);
-    return;
-  }
-  if (event.kind == GenerationEvent::Kind::kDone) {
-    prompt.done = true;
-    ++num_prompts_done_;
-    usage_.prompt_tokens += event.usage.prompt_tokens;
-    usage_.completion_tokens += event.usage.completion_tokens;
-    usage_.cached_tokens += event.usage.cached_tokens;
-    memory_version_ = std::max(memory_version_, event.memory_version);
-    if (event.error) error_.emplace(*event.error);
-    return;
-  }
-  const uint32_t index = prompt_index * num_choices_ + event.choice;
-  Choice& choice = choices_[index];
-  StartChoice(index);
-  std::move(event.traces.begin(), event.traces.end(), std::back_inserter(choice.traces));
-  ChoicePart part;
-  part.index = index;
-  part.text = std::move(event.text);
-  if (event.kind == GenerationEvent::Kind::kToken) {
-    AddToken(part, choice, event.token, false, std::move(event.logprob));
-    Emit(std::move(part));
-    return;
-  }
-  ++num_choices_done_;
-  part.finish_reason = event.finish_reason;
-  part.stop_token = event.stop_token;
-  if (event.finish_reason == FinishReason::kCancelled) {
-    error_.emplace(Unavailable("the generation was cancelled by the server, which is shutting down or overloaded"));
-    return;
-  }
-  // The end of the last choice waits for kDone, which comes right after it and brings the memory version.
-  if (shape_.stream && num_choices_done_ == choices_.size()) {
-    held_ = std::move(part);
-  } else {
-    Emit(std::move(part));
-  }
-}
-
-// What comes before a choice's first token: the prompt, if it is to be echoed.
-void GenerationReply::StartChoice(uint32_t index) {
-  Choice& choice = choices_[index];
-  if (choice.started) return;
-  choice.started = true;
-  if (!shape_.echo) return;
-  const Prompt& prompt = prompts_[index / num_choices_];
-  ChoicePart part;
-  part.index = index;
-  part.text = tokenizer().Decode(prompt.request.prompt, prompt.request.skip_special_tokens);
-  if (shape_.logprobs) {
-    for (size_t i = 0; i < prompt.request.prompt.size(); ++i) {
-      AddToken(part, choice, prompt.request.prompt[i], true,
-               i < prompt.logprobs.size() ? prompt.logprobs[i] : std::nullopt);
-    }
-  }
-  Emit(std::move(part));
-}
-
-void GenerationReply::AddToken(ChoicePart& part, Choice& choice, int32_t id, bool is_prompt,
-                               std::optional<TokenLogprob> logprob) {
-  if (!reports_tokens()) return;
-  part.tokens.push_back({id, is_prompt, choice.text_offset, std::move(logprob)});
-  const bool hidden = prompts_.front().request.skip_special_tokens && tokenizer().IsSpecial(id);
-  if (!hidden) choice.text_offset += CountCodePoints(tokenizer().TokenBytes(id));
-}
-
 // Sends a part on, or keeps it for the whole reply.
-void GenerationReply::Emit(ChoicePart part) {
+void GenerationReply::Take(ChoicePart part) {
+  Choice& choice = choices_[part.index];
+  std::move(part.traces.begin(), part.traces.end(), std::back_inserter(choice.traces));
   if (shape_.stream) {
-    if (part.text.empty() && part.tokens.empty() && !part.finish_reason) return;
-    AppendChunk(&part, false);
+    // The end of the last choice waits for that of its generation, which comes right after it and brings the memory
+    // version.
+    if (part.finish_reason && run_.choices_finished()) {
+      held_ = std::move(part);
+    } else if (!part.text.empty() || !part.tokens.empty() || part.finish_reason) {
+      AppendChunk(&part, false);
+    }
     return;
   }
-  ChoicePart& whole = choices_[part.index].whole;
-  whole.text += part.text;
-  std::move(part.tokens.begin(), part.tokens.end(), std::back_inserter(whole.tokens));
+  choice.whole.text += part.text;
+  std::move(part.tokens.begin(), part.tokens.end(), std::back_inserter(choice.whole.tokens));
   if (part.finish_reason) {
-    whole.finish_reason = part.finish_reason;
-    whole.stop_token = part.stop_token;
+    choice.whole.finish_reason = part.finish_reason;
+    choice.whole.stop_token = part.stop_token;
+    choice.whole.skipped_from = part.skipped_from;
+    choice.whole.skip_reason = std::move(part.skip_reason);
   }
 }
 
 void GenerationReply::AppendChoice(std::string& out, const ChoicePart& part) {
-  Choice& choice = choices_[part.index];
-  const Prompt& prompt = prompts_[part.index / num_choices_];
+  const GenerationRequest& request = run_.request(part.index);
   out += "{\"index\":" + std::to_string(part.index) + ",";
-  style_.AppendFields(out, part, shape_, tokenizer());
+  run_.style().AppendFields(out, part, shape_, run_.model().tokenizer());
   if (shape_.return_token_ids) {
     if (part.first) {
       out += "\"prompt_token_ids\":";
-      AppendInts(out, prompt.request.prompt);
+      AppendInts(out, request.prompt);
       out += ',';
     }
     std::vector<int32_t> ids;
@@ -259,8 +129,15 @@ void GenerationReply::AppendChoice(std::string& out, const ChoicePart& part) {
     AppendInts(out, ids);
     out += ',';
   }
-  if (part.finish_reason && (prompt.request.memory.gates || prompt.request.memory.rows)) {
-    AppendTraces(out, prompt, choice);
+  const bool traced = request.memory.gates || request.memory.rows;
+  if (part.finish_reason && (traced || part.skipped_from)) {
+    out += "\"engram\":{";
+    AppendTraceFields(out, run_.model().backbone().info().engram_layers, request.memory,
+                      {&run_.prompt_traces(part.index), &choices_[part.index].traces});
+    if (part.skipped_from)
+      out += ",\"skipped_from\":" + std::to_string(*part.skipped_from) +
+             ",\"skip_reason\":" + JsonQuote(part.skip_reason);
+    out += "},";
   }
   out += "\"finish_reason\":";
   if (!part.finish_reason) {
@@ -269,57 +146,6 @@ void GenerationReply::AppendChoice(std::string& out, const ChoicePart& part) {
     out += *part.finish_reason == FinishReason::kLength ? "\"length\"" : "\"stop\"";
   }
   out += '}';
-}
-
-// "engram": {"layers": [..], "gates": [position][layer][stream], "rows": [position][layer][column]}, prompt first.
-void GenerationReply::AppendTraces(std::string& out, const Prompt& prompt, const Choice& choice) const {
-  const std::vector<uint32_t>& layers = engine_->model().backbone().info().engram_layers;
-  auto append_positions = [&](const char* name, auto get, auto append_value) {
-    out += std::string(",\"") + name + "\":[";
-    bool first_position = true;
-    for (const auto* traces : {&prompt.traces, &choice.traces}) {
-      for (const PositionTrace& trace : *traces) {
-        const auto& values = get(trace);
-        out += first_position ? "[" : ",[";
-        first_position = false;
-        const size_t width = layers.empty() ? 0 : values.size() / layers.size();
-        for (size_t layer = 0; layer < layers.size() && width > 0; ++layer) {
-          out += layer == 0 ? "[" : ",[";
-          for (size_t i = 0; i < width; ++i) {
-            if (i > 0) out += ',';
-            append_value(values[layer * width + i]);
-          }
-          out += ']';
-        }
-        out += ']';
-      }
-    }
-    out += ']';
-  };
-  out += "\"engram\":{\"layers\":[";
-  for (size_t i = 0; i < layers.size(); ++i) {
-    if (i > 0) out += ',';
-    AppendInt(out, layers[i]);
-  }
-  out += ']';
-  if (prompt.request.memory.gates) {
-    append_positions(
-        "gates", [](const PositionTrace& trace) -> const auto& { return trace.gates; },
-        [&](float gate) { AppendFloat(out, gate); });
-  }
-  if (prompt.request.memory.rows) {
-    append_positions(
-        "rows", [](const PositionTrace& trace) -> const auto& { return trace.rows; },
-        [&](uint64_t row) { AppendInt(out, static_cast<int64_t>(row)); });
-  }
-  out += "},";
-}
-
-void GenerationReply::AppendUsage(std::string& out) const {
-  out += ",\"usage\":{\"prompt_tokens\":" + std::to_string(usage_.prompt_tokens) +
-         ",\"completion_tokens\":" + std::to_string(usage_.completion_tokens) +
-         ",\"total_tokens\":" + std::to_string(uint64_t{usage_.prompt_tokens} + usage_.completion_tokens) +
-         ",\"prompt_tokens_details\":{\"cached_tokens\":" + std::to_string(usage_.cached_tokens) + "}}";
 }
 
 // One event; without `part`, the one with the usage.
@@ -333,11 +159,11 @@ void GenerationReply::AppendChunk(const ChoicePart* part, bool last) {
   }
   data_ += ']';
   if (part == nullptr) {
-    AppendUsage(data_);
+    data_ += ",\"usage\":" + UsageJson(run_.usage());
   } else if (shape_.include_usage) {
     data_ += ",\"usage\":null";
   }
-  if (last) data_ += ",\"engram\":{\"memory_version\":" + std::to_string(memory_version_) + "}";
+  if (last) data_ += ",\"engram\":{\"memory_version\":" + std::to_string(run_.memory_version()) + "}";
   data_ += "}\n\n";
 }
 
@@ -348,9 +174,8 @@ std::string GenerationReply::WholeBody() {
     if (choice.whole.index > 0) out += ',';
     AppendChoice(out, choice.whole);
   }
-  out += ']';
-  AppendUsage(out);
-  out += ",\"engram\":{\"memory_version\":" + std::to_string(memory_version_) + "}}\n";
+  out += "],\"usage\":" + UsageJson(run_.usage());
+  out += ",\"engram\":{\"memory_version\":" + std::to_string(run_.memory_version()) + "}}\n";
   return out;
 }
 
@@ -369,12 +194,9 @@ std::string TokenText(const Tokenizer& tokenizer, int32_t id) {
   return out;
 }
 
-Result<std::unique_ptr<ReplySource>> StartGeneration(std::shared_ptr<Engine> engine,
-                                                     std::vector<GenerationRequest> prompts, const ReplyShape& shape,
-                                                     const ChoiceStyle& style, uint32_t max_events_behind) {
-  auto reply =
-      std::make_unique<GenerationReply>(std::move(engine), std::move(prompts), shape, style, max_events_behind);
-  ENGRAM_CHECK_OK(reply->Submit());
+Reply StartGeneration(GenerationCall call, uint32_t max_events_behind) {
+  auto reply = std::make_unique<GenerationReply>(std::move(call), max_events_behind);
+  if (const auto refused = reply->Submit()) return ErrorResponse(*refused);
   return std::unique_ptr<ReplySource>(std::move(reply));
 }
 

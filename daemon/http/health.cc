@@ -20,6 +20,12 @@ void AddHealthEndpoints(Router& router, const EndpointEnvironment& environment) 
   router.Add("GET", "/health/ready", Scope::kNone, [environment](const Request&) {
     if (environment.draining) return Reply(Health(false, "draining"));
     if (!environment.engines.Find("")) return Reply(Health(false, "loading"));
+    if (!environment.options.ready_on_memory_failure) {
+      for (const auto& engine : environment.engines.List()) {
+        const ModelMemory* memory = engine->model().memory();
+        if (memory != nullptr && memory->failing()) return Reply(Health(false, "memory_failing"));
+      }
+    }
     return Reply(Health(true, "ready"));
   });
   router.Add("GET", "/metrics", Scope::kRead, [environment](const Request&) {

@@ -6,6 +6,7 @@ namespace engram {
 HttpMetrics::HttpMetrics(MetricRegistry& registry, const std::string& version)
     : registry_(registry),
       connections_(registry.GetGauge("engramd_http_connections", "Open connections.")),
+      websockets_(registry.GetGauge("engramd_websocket_connections", "Open connections that are WebSockets.")),
       refused_connections_(registry.GetCounter("engramd_http_refused_connections_total",
                                                "Connections closed because max_connections were open.")) {
   registry.GetGauge("engramd_build_info", "The running build; always 1.", {{"version", version}}).Set(1);

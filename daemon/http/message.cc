@@ -3,14 +3,30 @@
 
 namespace engram {
 
+bool IsUpload(const Request& request) {
+  const std::string* type = request.Header("content-type");
+  return type != nullptr &&
+         (type->starts_with("application/x-safetensors") || type->starts_with("application/octet-stream"));
+}
+
 std::string_view ReasonPhrase(int status) {
   switch (status) {
     case 100:
       return "Continue";
+    case 101:
+      return "Switching Protocols";
     case 200:
       return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
     case 204:
       return "No Content";
+    case 304:
+      return "Not Modified";
+    case 308:
+      return "Permanent Redirect";
     case 400:
       return "Bad Request";
     case 401:
@@ -31,6 +47,8 @@ std::string_view ReasonPhrase(int status) {
       return "Unsupported Media Type";
     case 417:
       return "Expectation Failed";
+    case 426:
+      return "Upgrade Required";
     case 429:
       return "Too Many Requests";
     case 431:

@@ -11,7 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "http/channel.h"
+
 namespace engram {
+
+class KeyLimiter;
 
 using HeaderList = std::vector<std::pair<std::string, std::string>>;
 
@@ -23,10 +27,11 @@ struct Request {
   std::string body;
   bool http_1_0 = false;
   bool keep_alive = true;
-  bool has_body = false;   // a body was announced (it may be empty)
-  std::string request_id;  // [A-Za-z0-9._-]{1,64}
-  std::string peer;        // address without port
-  std::string client;      // the API key's name, or the peer
+  bool has_body = false;                // a body was announced (it may be empty)
+  std::string request_id;               // [A-Za-z0-9._-]{1,64}
+  std::string peer;                     // address without port
+  std::string client;                   // the API key's name, or the peer
+  std::shared_ptr<KeyLimiter> limiter;  // the API key's; null: no limits
 
   // The first header of that (lower-case) name, or nullptr.
   const std::string* Header(std::string_view name) const {
@@ -63,14 +68,20 @@ class ReplySource {
   virtual Step Poll() = 0;
 };
 
-// What a handler answers: `source` if it is set, else `response`.
+// What a handler answers: the one of `channel` and `source` that is set, else `response`. A channel turns the
+// connection into a WebSocket: only for requests that passed CheckUpgrade() (websocket_request.h).
 struct Reply {
   Response response;
   std::unique_ptr<ReplySource> source;
+  std::unique_ptr<Channel> channel;
 
   Reply(Response whole) : response(std::move(whole)) {}  // NOLINT: implicit on purpose
   Reply(std::unique_ptr<ReplySource> pending) : response(), source(std::move(pending)) {}  // NOLINT
+  Reply(std::unique_ptr<Channel> opened) : response(), channel(std::move(opened)) {}       // NOLINT
 };
+
+// Whether the body is binary by its Content-Type: application/x-safetensors or application/octet-stream.
+bool IsUpload(const Request& request);
 
 // The reason phrase of a status code.
 std::string_view ReasonPhrase(int status);

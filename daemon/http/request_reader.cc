@@ -37,21 +37,27 @@ struct RequestReader::Impl {
   void Restart() {
     parser.emplace();
     parser->header_limit(max_header_bytes);
-    parser->body_limit(max_body_bytes);
+    parser->body_limit(boost::none);  // set by BeginBody(), when the request's own limit is known
     request = Request();
     expects_continue = false;
+    body_limit = max_body_bytes;
+    body_begun = false;
     state = State::kHeader;
   }
   State Fail(ApiError why) {
     error = std::move(why);
     return state = State::kFailed;
   }
+  // Nothing, or why the body is refused.
+  std::optional<ApiError> BeginBody();
   // Copies the parsed header into `request`. Nothing, or why the request is refused.
   std::optional<ApiError> TakeHeader();
   std::optional<ApiError> TakeTarget();
 
   const uint32_t max_header_bytes;
-  const uint64_t max_body_bytes;
+  const uint64_t max_body_bytes;  // unless AllowBody() says otherwise
+  uint64_t body_limit = 0;
+  bool body_begun = false;
   beast::flat_buffer buffer;
   std::optional<http::request_parser<http::string_body>> parser;
   State state = State::kHeader;
@@ -86,6 +92,14 @@ RequestReader::State RequestReader::state() const {
 Request& RequestReader::request() {
   return impl_->request;
 }
+std::optional<uint64_t> RequestReader::announced_body_bytes() const {
+  if (impl_->parser->chunked()) return std::nullopt;
+  const auto length = impl_->parser->content_length();
+  return length ? *length : 0;
+}
+void RequestReader::AllowBody(uint64_t max_bytes) {
+  impl_->body_limit = max_bytes;
+}
 bool RequestReader::expects_continue() const {
   return impl_->expects_continue;
 }
@@ -96,6 +110,12 @@ void RequestReader::Next() {
   impl_->Restart();
 }
 
+void RequestReader::Release() {
+  impl_->Restart();
+  impl_->buffer.clear();
+  impl_->buffer.shrink_to_fit();
+}
+
 RequestReader::State RequestReader::Advance() {
   Impl& me = *impl_;
   auto& parser = *me.parser;
@@ -103,6 +123,9 @@ RequestReader::State RequestReader::Advance() {
     if (me.state == State::kBody && parser.is_done()) {
       me.request.body = std::move(parser.get().body());
       return me.state = State::kComplete;
+    }
+    if (me.state == State::kBody && !me.body_begun) {
+      if (auto refused = me.BeginBody()) return me.Fail(std::move(*refused));
     }
     if (me.buffer.size() == 0) return me.state;
     beast::error_code ec;
@@ -115,7 +138,7 @@ RequestReader::State RequestReader::Advance() {
       if (used == 0) return me.state;
       continue;
     }
-    if (ec) return me.Fail(FromParser(ec, me.max_header_bytes, me.max_body_bytes));
+    if (ec) return me.Fail(FromParser(ec, me.max_header_bytes, me.body_limit));
     if (me.state == State::kHeader && parser.is_header_done()) {
       if (auto refused = me.TakeHeader()) return me.Fail(std::move(*refused));
       parser.eager(true);
@@ -125,6 +148,14 @@ RequestReader::State RequestReader::Advance() {
     }
   }
   return me.state;
+}
+
+std::optional<ApiError> RequestReader::Impl::BeginBody() {
+  body_begun = true;
+  parser->body_limit(body_limit);
+  const auto length = parser->content_length();
+  if (!length || *length <= body_limit) return std::nullopt;
+  return FromParser(http::error::body_limit, max_header_bytes, body_limit);
 }
 
 std::optional<ApiError> RequestReader::Impl::TakeHeader() {

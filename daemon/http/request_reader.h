@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -38,12 +39,18 @@ class RequestReader {
 
   // From the header on: method, target, path, headers, protocol.
   Request& request();
+  // What Content-Length says; nothing for a chunked body, and 0 without a body.
+  std::optional<uint64_t> announced_body_bytes() const;
+  // Before the next Advance(): this one request's body may have so many bytes.
+  void AllowBody(uint64_t max_bytes);
   // "Expect: 100-continue" was sent.
   bool expects_continue() const;
   const ApiError& error() const;
 
   // Forgets the request; keeps the bytes after it.
   void Next();
+  // Forgets everything and gives its memory back.
+  void Release();
 
  private:
   struct Impl;

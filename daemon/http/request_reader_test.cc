@@ -101,5 +101,35 @@ TEST(RequestReader, StopsAfterTheHeader) {
   EXPECT_EQ(reader.request().body, "{}");
 }
 
+TEST(RequestReader, ARequestMayBeAllowedMore) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: x\r\n";
+  const std::string body(150, 'b');
+  const auto status = [&](const std::string& wire, uint64_t allowed) {
+    RequestReader reader(2000, 100);
+    std::string_view bytes = wire;
+    const auto space = reader.Prepare(bytes.size());
+    std::memcpy(space.data(), bytes.data(), bytes.size());
+    reader.Commit(bytes.size());
+    if (reader.Advance() != State::kBody) return -1;
+    reader.AllowBody(allowed);
+    if (reader.Advance() == State::kFailed) return reader.error().status;
+    EXPECT_EQ(reader.request().body, body);
+    // The next request is under the usual limit again.
+    reader.Next();
+    bytes = wire;
+    return Feed(reader, bytes, 1000) == State::kFailed ? 0 : -2;
+  };
+  const std::string sized = head + "Content-Length: 150\r\n\r\n" + body;
+  const std::string chunked = head + "Transfer-Encoding: chunked\r\n\r\n96\r\n" + body + "\r\n0\r\n\r\n";
+  EXPECT_EQ(status(sized, 150), 0);
+  EXPECT_EQ(status(sized, 149), 413);
+  EXPECT_EQ(status(chunked, 150), 0);
+  EXPECT_EQ(status(chunked, 149), 413);
+  RequestReader reader(2000, 100);
+  std::string_view bytes = sized;
+  EXPECT_EQ(Feed(reader, bytes, 1000), State::kFailed);
+  EXPECT_EQ(reader.announced_body_bytes(), 150u);
+}
+
 }  // namespace
 }  // namespace engram

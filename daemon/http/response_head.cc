@@ -36,7 +36,8 @@ std::string FormatHead(const ResponseHead& head) {
   AppendField(out, "Date", HttpDate());
   if (!head.request_id.empty()) AppendField(out, "X-Request-Id", head.request_id);
   for (const auto& [name, value] : head.response.headers) AppendField(out, name, value);
-  if (head.response.status != 204) {
+  for (const auto& [name, value] : head.more) AppendField(out, name, value);
+  if (head.response.status != 204 && head.response.status != 304) {
     AppendField(out, "Content-Type", head.response.content_type);
     if (head.content_length) AppendField(out, "Content-Length", std::to_string(*head.content_length));
   }
@@ -73,6 +74,16 @@ std::string RandomHex() {
     out += "0123456789abcdef"[byte & 15];
   }
   return out;
+}
+
+std::string RequestId(const Request& request) {
+  const std::string* sent = request.Header("x-request-id");
+  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+  if (sent != nullptr && !sent->empty() && sent->size() <= 64 &&
+      sent->find_first_not_of(kAllowed) == std::string::npos) {
+    return *sent;
+  }
+  return "req-" + RandomHex();
 }
 
 }  // namespace engram

@@ -32,14 +32,29 @@ bool IsClearlyNotJson(std::string_view type) {
 
 }  // namespace
 
-void Router::Add(std::string method, std::string path, Scope scope, Handler handler) {
-  routes_.push_back({std::move(method), std::move(path), scope, std::move(handler)});
+void Router::Add(std::string method, std::string path, Scope scope, Handler handler, RouteOptions options) {
+  routes_.push_back({std::move(method), std::move(path), scope, std::move(handler), options});
+}
+
+std::vector<std::string> Router::List() const {
+  std::vector<std::string> list;
+  for (const Route& route : routes_)
+    list.push_back(route.method + " " + route.path + " " + std::string(ScopeName(route.scope)));
+  return list;
+}
+
+std::string_view Router::Pattern(std::string_view path) const {
+  std::string_view best;
+  for (const Route& route : routes_)
+    if (route.path.size() > best.size() && Matches(route.path, path)) best = route.path;
+  return best;
 }
 
 const Router::Route* Router::Find(const Request& request, std::string* allowed) const {
   const Route* found = nullptr;
+  const std::string_view pattern = Pattern(request.path);
   for (const Route& route : routes_) {
-    if (!Matches(route.path, request.path)) continue;
+    if (pattern.empty() || route.path != pattern) continue;
     if (route.method == request.method || (route.method == "GET" && request.method == "HEAD")) found = &route;
     if (allowed != nullptr) *allowed += (route.method == "GET" ? "GET, HEAD, " : route.method + ", ");
   }
@@ -49,12 +64,14 @@ const Router::Route* Router::Find(const Request& request, std::string* allowed) 
 std::optional<Response> Router::CheckHead(Request& request) const {
   request.client = request.peer;
   if (!IsKnownMethod(request.method)) return ErrorResponse({501, "method " + request.method + " is not implemented"});
+  if (auto error = CheckOrigin(request, origins_)) return ErrorResponse(*error);
   std::string allowed;
   const Route* route = Find(request, &allowed);
   if (request.method == "OPTIONS" && (request.path == "*" || !allowed.empty())) {
     Response response;
     response.status = 204;
-    response.headers.emplace_back("Allow", request.path == "*" ? "GET, HEAD, POST, OPTIONS" : allowed + "OPTIONS");
+    response.headers.emplace_back("Allow",
+                                  request.path == "*" ? "GET, HEAD, POST, PUT, DELETE, OPTIONS" : allowed + "OPTIONS");
     return response;
   }
   if (allowed.empty()) {
@@ -67,7 +84,8 @@ std::optional<Response> Router::CheckHead(Request& request) const {
   }
   if (auto error = authenticator_.Check(request, route->scope)) return ErrorResponse(*error);
   const std::string* type = request.Header("content-type");
-  if (type != nullptr && route->method == "POST" && IsClearlyNotJson(*type)) {
+  const bool upload = route->options.uploads && IsUpload(request);
+  if (type != nullptr && route->method != "GET" && !upload && IsClearlyNotJson(*type)) {
     return ErrorResponse(
         {415, "content type \"" + type->substr(0, 100) + "\" is not supported; send application/json"});
   }
@@ -76,6 +94,11 @@ std::optional<Response> Router::CheckHead(Request& request) const {
     return ErrorResponse({415, "content encoding \"" + encoding->substr(0, 100) + "\" is not supported"});
   }
   return std::nullopt;
+}
+
+RouteOptions Router::OptionsOf(const Request& request) const {
+  const Route* route = Find(request, nullptr);
+  return route == nullptr ? RouteOptions() : route->options;
 }
 
 Reply Router::Dispatch(const Request& request) const {
@@ -92,9 +115,8 @@ Reply Router::Dispatch(const Request& request) const {
 }
 
 std::string_view Router::Label(const Request& request) const {
-  for (const Route& route : routes_)
-    if (Matches(route.path, request.path)) return route.path;
-  return "other";
+  const std::string_view pattern = Pattern(request.path);
+  return pattern.empty() ? "other" : pattern;
 }
 
 }  // namespace engram

@@ -6,26 +6,43 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "http/auth.h"
 #include "http/message.h"
+#include "http/origin.h"
 
 namespace engram {
 
 using Handler = std::function<Reply(const Request&)>;
 
+struct RouteOptions {
+  // The handler may wait for a disk: it runs on a work thread whatever the body's size.
+  bool blocks = false;
+  // Takes binary bodies too, up to HttpOptions::max_upload_bytes: application/x-safetensors, application/octet-stream.
+  bool uploads = false;
+};
+
 class Router {
  public:
-  explicit Router(Authenticator authenticator) : authenticator_(std::move(authenticator)) {}
+  explicit Router(Authenticator authenticator, OriginPolicy origins = {})
+      : authenticator_(std::move(authenticator)), origins_(std::move(origins)) {}
 
-  // `path` is exact, or ends in "/*" and then matches what has at least one more character there. `method` is GET or
-  // POST (a GET route answers HEAD too). `scope` is checked before the body is read.
-  void Add(std::string method, std::string path, Scope scope, Handler handler);
+  // `path` is exact, or ends in "/*" and then matches what has at least one more character there; of several that match
+  // the longest counts. `method` is GET (which answers HEAD too), POST, PUT or DELETE. `scope` is checked before the
+  // body is read.
+  void Add(std::string method, std::string path, Scope scope, Handler handler, RouteOptions options = {});
 
-  // What can be answered before the body is there: unknown routes, methods and media types, keys, OPTIONS. Sets
+  // "METHOD PATH SCOPE" of every route, in the order added.
+  std::vector<std::string> List() const;
+
+  // What can be answered before the body is there: unknown routes, methods and media types, foreign
+  // pages, keys, OPTIONS. Sets
   // request.client. Nothing: go on and call Dispatch().
   std::optional<Response> CheckHead(Request& request) const;
+  // Of a request that passed CheckHead().
+  RouteOptions OptionsOf(const Request& request) const;
   // Runs the handler of a request that passed CheckHead().
   Reply Dispatch(const Request& request) const;
   // The route's path as a metric label; "other" for unknown ones, so that clients cannot make labels.
@@ -37,10 +54,14 @@ class Router {
     std::string path;
     Scope scope;
     Handler handler;
+    RouteOptions options;
   };
+  // The path's most exact pattern; empty if there is none.
+  std::string_view Pattern(std::string_view path) const;
   const Route* Find(const Request& request, std::string* allowed) const;
 
   Authenticator authenticator_;
+  OriginPolicy origins_;
   std::vector<Route> routes_;
 };
 

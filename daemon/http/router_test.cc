@@ -46,6 +46,52 @@ TEST_F(RouterTest, ChecksMethodAndPath) {
   EXPECT_EQ(router_.Label(Make("GET", "/nope")), "other");
 }
 
+TEST_F(RouterTest, PutAndDeleteAreMethodsLikeTheOthers) {
+  Response put;
+  put.status = 201;
+  router_.Add("PUT", "/kept/*", Scope::kNone, [put](const Request&) { return Reply(put); });
+  router_.Add("DELETE", "/kept/*", Scope::kNone, [](const Request&) { return Reply(Response{}); });
+  EXPECT_EQ(router_.Dispatch(Make("PUT", "/kept/a")).response.status, 201);
+  EXPECT_EQ(router_.Dispatch(Make("DELETE", "/kept/a")).response.status, 200);
+  Request get = Make("GET", "/kept/a");
+  const auto refused = router_.CheckHead(get);
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->status, 405);
+  ASSERT_FALSE(refused->headers.empty());
+  EXPECT_EQ(refused->headers[0].second, "PUT, DELETE, OPTIONS");
+  Request upload = Make("PUT", "/kept/a");
+  upload.headers.emplace_back("content-type", "image/png");
+  EXPECT_EQ(Check(upload), 415);
+}
+
+TEST_F(RouterTest, TheMostExactPathCounts) {
+  Response teapot;
+  teapot.status = 418;
+  router_.Add("GET", "/thing/special", Scope::kNone, [teapot](const Request&) { return Reply(teapot); });
+  router_.Add("POST", "/thing/*", Scope::kNone, [](const Request&) { return Reply(Response{}); });
+  EXPECT_EQ(router_.Dispatch(Make("GET", "/thing/special")).response.status, 418);
+  EXPECT_EQ(router_.Label(Make("GET", "/thing/special")), "/thing/special");
+  EXPECT_EQ(Check(Make("POST", "/thing/special")), 405);
+}
+
+TEST_F(RouterTest, OnlySomeRoutesTakeUploads) {
+  router_.Add("POST", "/upload", Scope::kNone, [](const Request&) { return Reply(Response{}); },
+              {.blocks = true, .uploads = true});
+  for (const char* type : {"application/octet-stream", "application/x-safetensors"}) {
+    Request upload = Make("POST", "/upload");
+    upload.headers.emplace_back("content-type", type);
+    EXPECT_TRUE(IsUpload(upload)) << type;
+    EXPECT_EQ(Check(upload), 0) << type;
+  }
+  Request picture = Make("POST", "/upload");
+  picture.headers.emplace_back("content-type", "image/png");
+  EXPECT_FALSE(IsUpload(picture));
+  EXPECT_EQ(Check(picture), 415);
+  EXPECT_TRUE(router_.OptionsOf(Make("POST", "/upload")).blocks);
+  EXPECT_FALSE(router_.OptionsOf(Make("POST", "/thing")).uploads);
+  EXPECT_FALSE(router_.OptionsOf(Make("POST", "/nope")).blocks);
+}
+
 TEST_F(RouterTest, ChecksContentType) {
   for (const char* type : {"application/json", "text/plain", "application/x-www-form-urlencoded"}) {
     Request request = Make("POST", "/thing");

@@ -22,6 +22,7 @@
 #include "http/http_metrics.h"
 #include "http/router.h"
 #include "http/session.h"
+#include "http/tls.h"
 
 namespace engram {
 namespace {
@@ -38,20 +39,40 @@ constexpr size_t kMaxRefusing = 64;
 // What closing all connections may take after Stop()'s deadline.
 constexpr std::chrono::seconds kCloseTime{5};
 constexpr int kWorkThreads = 2;
+// How often subscribers of events hear of changes.
+constexpr std::chrono::milliseconds kEventInterval{500};
+
+using TlsContext = std::shared_ptr<asio::ssl::context>;
+
+OriginPolicy MakeOriginPolicy(const HttpOptions& options) {
+  error_code ec;
+  const auto address = asio::ip::make_address(options.address, ec);
+  const bool loopback = !ec && address.is_loopback();
+  return {options.allowed_origins, loopback && options.keys.empty(), options.allowed_hosts};
+}
 
 }  // namespace
 
 struct HttpServer::Impl {
-  Impl(HttpOptions opts, const EngineDirectory& engines, MetricRegistry& registry, Authenticator authenticator)
+  Impl(HttpOptions opts, const EngineDirectory& engines, MetricRegistry& registry, AdminServices services,
+       Authenticator authenticator)
       : options(std::move(opts)),
+        admin(std::move(services)),
         metrics(registry, options.server_version),
-        router(std::move(authenticator)),
+        router(std::move(authenticator), MakeOriginPolicy(options)),
+        events(registry, admin.operations,
+               [this, &engines]() -> std::string_view {
+                 if (draining) return "draining";
+                 return engines.Find("") ? "ready" : "loading";
+               }),
         acceptor(asio::make_strand(io)),
         back_off(acceptor.get_executor()) {
-    AddEndpoints(router, {options, engines, registry, draining});
+    AddEndpoints(router, {options, engines, registry, draining, dashboard, admin, events});
   }
+  Status Load();
   Status Listen();
   void RunThreads();
+  void TickEvents();
   void Accept();
   void Admit(tcp::socket socket);
   void Forget(uint64_t id);
@@ -62,15 +83,21 @@ struct HttpServer::Impl {
   void Shutdown();
 
   const HttpOptions options;
+  const AdminServices admin;
   std::atomic<bool> draining{false};
+  std::atomic<uint32_t> uploads{0};
   HttpMetrics metrics;
+  Published<StaticFiles> dashboard{StaticFiles()};
+  Published<TlsContext> tls{TlsContext()};  // null: no TLS
   Router router;
+  EventHub events;
   asio::io_context work;
   asio::io_context io;
   asio::executor_work_guard<asio::io_context::executor_type> keep_work{work.get_executor()};
   asio::executor_work_guard<asio::io_context::executor_type> keep_io{io.get_executor()};
   tcp::acceptor acceptor;       // its strand
   asio::steady_timer back_off;  // its strand
+  asio::steady_timer event_timer{work};
   uint16_t port = 0;
   std::vector<std::thread> threads;
 
@@ -81,6 +108,20 @@ struct HttpServer::Impl {
   size_t num_refusing = 0;                              // guarded by mutex
   bool stopped = false;                                 // owner thread
 };
+
+Status HttpServer::Impl::Load() {
+  TlsContext context;
+  if (!options.tls_certificate.empty()) {
+    ENGRAM_TRY(context, MakeTlsContext(options.tls_certificate, options.tls_key, options.tls_client_ca));
+  }
+  StaticFiles files;
+  if (!options.web_root.empty()) {
+    ENGRAM_TRY(files, StaticFiles::Load(options.web_root));
+  }
+  tls.Replace(std::move(context));
+  dashboard.Replace(std::move(files));
+  return {};
+}
 
 Status HttpServer::Impl::Listen() {
   const std::string where = options.address + ":" + std::to_string(options.port);
@@ -116,6 +157,16 @@ void HttpServer::Impl::RunThreads() {
   for (int i = 0; i < kWorkThreads; ++i) threads.emplace_back(run, std::ref(work), "http-work-" + std::to_string(i));
 }
 
+// One timer for all subscribers, on the work threads: reading the metrics takes a while.
+void HttpServer::Impl::TickEvents() {
+  event_timer.expires_after(kEventInterval);
+  event_timer.async_wait([this](error_code ec) {
+    if (ec) return;
+    events.Tick();
+    TickEvents();
+  });
+}
+
 void HttpServer::Impl::Accept() {
   acceptor.async_accept(asio::make_strand(io), [this](error_code ec, tcp::socket socket) {
     if (!acceptor.is_open()) return;
@@ -133,8 +184,8 @@ void HttpServer::Impl::Accept() {
 }
 
 void HttpServer::Impl::Admit(tcp::socket socket) {
-  const SessionEnvironment environment{options, router, metrics, work, draining};
-  std::shared_ptr<Session> session = NewSession(std::move(socket), environment);
+  const SessionEnvironment environment{options, router, metrics, work, uploads, draining};
+  std::shared_ptr<Session> session = NewSession(Connection(std::move(socket), *tls.Read()), environment);
   uint64_t id = 0;
   bool refuse = false;
   {
@@ -219,11 +270,14 @@ void HttpServer::Impl::Shutdown() {
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpOptions options, const EngineDirectory& engines,
-                                                      MetricRegistry& metrics) {
+                                                      MetricRegistry& metrics, AdminServices admin) {
   ENGRAM_TRY(auto authenticator, Authenticator::Create(options.keys));
-  auto impl = std::make_unique<Impl>(std::move(options), engines, metrics, std::move(authenticator));
+  auto impl = std::make_unique<Impl>(std::move(options), engines, metrics, std::move(admin), std::move(authenticator));
+  ENGRAM_CHECK_OK(impl->Load());
   ENGRAM_CHECK_OK(impl->Listen());
+  for (const std::string& route : impl->router.List()) log::Debug("route {}", route);
   impl->RunThreads();
+  asio::post(impl->work, [server = impl.get()] { server->TickEvents(); });
   asio::post(impl->acceptor.get_executor(), [server = impl.get()] { server->Accept(); });
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
@@ -235,6 +289,10 @@ HttpServer::~HttpServer() {
 
 uint16_t HttpServer::port() const {
   return impl_->port;
+}
+
+Status HttpServer::Reload() {
+  return impl_->Load();
 }
 
 void HttpServer::BeginDrain() {

@@ -6,12 +6,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/metrics.h"
 #include "core/result.h"
+#include "http/admin.h"
+#include "http/key_limiter.h"
 #include "serve/engine_directory.h"
 
 namespace engram {
@@ -21,6 +24,7 @@ struct ApiKey {
   std::string name;                 // shown in logs; the fairness key of admission
   std::string sha256;               // 64 lowercase hex digits of the key's SHA-256
   std::vector<std::string> scopes;  // of generate, read, edit, operate
+  KeyLimits limits;
   bool operator==(const ApiKey&) const = default;
 };
 
@@ -29,6 +33,7 @@ struct HttpOptions {
   uint16_t port = 8484;  // 0: any free one
   uint32_t num_threads = 1;
   uint64_t max_body_bytes = 8u << 20;
+  uint64_t max_upload_bytes = 256u << 20;  // binary bodies of routes that take them (commits as safetensors)
   uint32_t max_header_bytes = 16u << 10;
   uint32_t max_connections = 1024;
   std::chrono::milliseconds header_timeout{10'000};  // from connect or the last response to a complete header
@@ -37,20 +42,35 @@ struct HttpOptions {
   std::chrono::milliseconds write_timeout{30'000};   // one write that makes no progress
   uint32_t max_events_behind = 256;                  // a streaming client this many events behind is cancelled
   uint32_t max_prompts = 128;                        // texts or id lists in one completions request
-  std::vector<ApiKey> keys;                          // empty: no authentication
-  std::string server_version;                        // for the Server header and /metrics
+  bool ready_on_memory_failure = true;               // /health/ready while the stores of a memory do not answer
+  uint32_t websocket_max_generations = 32;           // prompts that one connection may have running
+  uint64_t websocket_max_message_bytes = 1u << 20;
+  std::chrono::milliseconds websocket_ping_interval{30'000};  // a silent peer; two without an answer end the connection
+  std::vector<std::string> allowed_origins;  // whose pages may use the API, beside the server's own; see origin.h
+  std::vector<std::string> allowed_hosts;    // names of this machine, for pages on it, where there are no keys
+  std::filesystem::path web_root;            // the dashboard's files; empty: none
+  std::filesystem::path tls_certificate;     // PEM; empty: no TLS
+  std::filesystem::path tls_key;
+  std::filesystem::path tls_client_ca;  // whose certificates clients must have; empty: none is asked for
+  std::vector<ApiKey> keys;             // empty: no authentication
+  std::string server_version;           // for the Server header and /metrics
   bool operator==(const HttpOptions&) const = default;
 };
 
 class HttpServer {
  public:
-  // Binds and starts to serve. kIo names address and port. `engines` and `metrics` must outlive the server.
+  // Binds and starts to serve. kIo names address and port; what is wrong with web_root or the TLS files
+  // names the file. `engines`,
+  // `metrics` and what `admin` points to must outlive the server.
   static Result<std::unique_ptr<HttpServer>> Start(HttpOptions options, const EngineDirectory& engines,
-                                                   MetricRegistry& metrics);
+                                                   MetricRegistry& metrics, AdminServices admin = {});
   // Closes every connection at once and joins.
   ~HttpServer();
 
   uint16_t port() const;
+  // Reads again what may change while the server runs: the dashboard's files and, for new connections, those of TLS.
+  // Nothing changes on an error. Blocks.
+  Status Reload();
   // Not ready any more: /health/ready answers 503, no new connection is taken, idle ones close, running requests go on,
   // and each answer carries "Connection: close".
   void BeginDrain();

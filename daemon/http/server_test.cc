@@ -16,7 +16,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr char kHost[] = " HTTP/1.1\r\nHost: x\r\n";
+constexpr char kHost[] = " HTTP/1.1\r\nHost: localhost\r\n";
 
 class Client {
  public:
@@ -137,7 +137,7 @@ TEST_F(ServerTest, DrainClosesIdleConnections) {
   later.Receive("live\"}\n");
   server_->BeginDrain();
   EXPECT_EQ(idle.Receive(), "");
-  busy.Send("Host: x\r\n\r\n");
+  busy.Send("Host: localhost\r\n\r\n");
   const std::string answer = busy.Receive();
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 503 ")) << answer;
   EXPECT_NE(answer.find("Connection: close"), std::string::npos);

@@ -13,10 +13,14 @@
 #include <chrono>
 #include <exception>
 #include <optional>
+#include <utility>
 
 #include "core/log.h"
+#include "http/key_limiter.h"
 #include "http/request_reader.h"
 #include "http/response_head.h"
+#include "http/upload_slot.h"
+#include "http/websocket.h"
 
 namespace engram {
 namespace {
@@ -34,56 +38,48 @@ constexpr size_t kBodyReadBytes = 64u << 10;
 // unread bytes would reset the connection and may destroy the answer on its way.
 constexpr std::chrono::seconds kLingerTime{2};
 
-// The client's X-Request-Id where it is harmless in logs and headers, else a random one.
-std::string RequestId(const Request& request) {
-  const std::string* sent = request.Header("x-request-id");
-  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-  if (sent != nullptr && !sent->empty() && sent->size() <= 64 &&
-      sent->find_first_not_of(kAllowed) == std::string::npos) {
-    return *sent;
-  }
-  return "req-" + RandomHex();
-}
-
 class SessionImpl final : public Session, public std::enable_shared_from_this<SessionImpl> {
  public:
-  SessionImpl(tcp::socket socket, const SessionEnvironment& environment)
+  SessionImpl(Connection connection, const SessionEnvironment& environment)
       : env_(environment),
-        socket_(std::move(socket)),
-        deadline_(socket_.get_executor()),
-        wake_(socket_.get_executor()),
-        reader_(environment.options.max_header_bytes, environment.options.max_body_bytes) {
+        executor_(connection.get_executor()),
+        connection_(std::move(connection)),
+        deadline_(executor_),
+        wake_(executor_),
+        reader_(environment.options.max_header_bytes, environment.options.max_body_bytes),
+        upload_(environment.uploads) {
     error_code ec;
-    const auto endpoint = socket_.remote_endpoint(ec);
+    const auto endpoint = connection_.socket().remote_endpoint(ec);
     if (!ec) peer_ = endpoint.address().to_string();
-    socket_.set_option(tcp::no_delay(true), ec);  // best effort: without it streams are only less smooth
+    // Best effort: without it streams are only less smooth.
+    connection_.socket().set_option(tcp::no_delay(true), ec);
   }
 
   void Start(std::function<void()> on_closed) override { Spawn(&SessionImpl::Serve, std::move(on_closed)); }
   void Refuse(std::function<void()> on_closed) override { Spawn(&SessionImpl::SayFull, std::move(on_closed)); }
 
   void Drain() override {
-    asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    asio::post(executor_, [self = shared_from_this()] {
+      if (self->web_socket_) return self->web_socket_->Drain();
       if (self->idle_) self->CloseSocket();
     });
   }
   void Close() override {
-    asio::post(socket_.get_executor(), [self = shared_from_this()] { self->CloseSocket(); });
+    asio::post(executor_, [self = shared_from_this()] { self->CloseSocket(); });
   }
 
  private:
   void Spawn(asio::awaitable<void> (SessionImpl::*run)(), std::function<void()> on_closed) {
     asio::co_spawn(
-        socket_.get_executor(), [self = shared_from_this(), run] { return ((*self).*run)(); },
+        executor_, [self = shared_from_this(), run] { return ((*self).*run)(); },
         [self = shared_from_this(), on_closed = std::move(on_closed)](const std::exception_ptr& exception) {
-          if (exception) {
-            try {
-              std::rethrow_exception(exception);
-            } catch (const std::exception& e) {
-              log::Error("connection from {}: {}", self->peer_, e.what());
-            }
+          try {
+            if (exception) std::rethrow_exception(exception);
+          } catch (const std::exception& e) {
+            log::Error("connection from {}: {}", self->peer_, e.what());
           }
           self->source_.reset();
+          self->upload_.Release();
           self->CloseSocket();
           on_closed();
         });
@@ -91,8 +87,8 @@ class SessionImpl final : public Session, public std::enable_shared_from_this<Se
 
   void CloseSocket() {
     closed_ = true;
-    error_code ignored;  // nothing to be done about a close that fails
-    socket_.close(ignored);
+    if (web_socket_) web_socket_->Close();
+    connection_.Close();
     deadline_.cancel();
     wake_.cancel();
   }
@@ -105,18 +101,19 @@ class SessionImpl final : public Session, public std::enable_shared_from_this<Se
       // A wait that was already due when the deadline moved arrives without an error: the expiry tells.
       if (ec || self->deadline_.expiry() > Clock::now()) return;
       self->timed_out_ = true;
-      error_code ignored;
-      self->socket_.cancel(ignored);
+      self->connection_.Cancel();
     });
   }
   void DisarmDeadline() { deadline_.expires_at(Clock::time_point::max()); }
 
+  asio::awaitable<bool> Handshake();
   asio::awaitable<void> Serve();
   asio::awaitable<void> SayFull();
   asio::awaitable<bool> Fill(size_t max_bytes);
   asio::awaitable<RequestReader::State> ReadHeader();
   asio::awaitable<RequestReader::State> ReadBody();
   asio::awaitable<void> MakeReply();
+  asio::awaitable<void> ServeWebSocket();
   asio::awaitable<bool> WriteReply();
   asio::awaitable<bool> WriteWhole(Response response);
   asio::awaitable<bool> WriteStream();
@@ -129,10 +126,12 @@ class SessionImpl final : public Session, public std::enable_shared_from_this<Se
     woken_ = true;
     wake_.cancel();
   }
+  std::optional<Response> AdmitUpload();
   void FinishRequest();
 
   const SessionEnvironment env_;
-  tcp::socket socket_;
+  const Connection::executor_type executor_;
+  Connection connection_;  // moved on once it is a WebSocket
   asio::steady_timer deadline_;
   asio::steady_timer wake_;  // never expires; cancelled to wake the coroutine
   asio::cancellation_signal stop_watching_;
@@ -146,11 +145,13 @@ class SessionImpl final : public Session, public std::enable_shared_from_this<Se
   bool watching_ = false;  // a read is pending beside the coroutine
   bool peer_gone_ = false;
   bool keep_alive_ = false;
+  UploadSlot upload_;  // of the request that is read or answered
 
   // The request being answered.
   Clock::time_point started_;
   std::optional<Reply> reply_;
   std::unique_ptr<ReplySource> source_;
+  std::shared_ptr<WebSocket> web_socket_;  // what the connection has become
   int status_ = 0;
 };
 
@@ -159,8 +160,8 @@ asio::awaitable<bool> SessionImpl::Fill(size_t max_bytes) {
   const std::span<char> space = reader_.Prepare(max_bytes);
   if (space.empty() || closed_ || timed_out_) co_return false;
   error_code ec;
-  const size_t num_bytes = co_await socket_.async_read_some(asio::buffer(space.data(), space.size()),
-                                                            asio::redirect_error(asio::use_awaitable, ec));
+  const size_t num_bytes = co_await connection_.async_read_some(asio::buffer(space.data(), space.size()),
+                                                                asio::redirect_error(asio::use_awaitable, ec));
   if (ec || num_bytes == 0) co_return false;
   reader_.Commit(num_bytes);
   co_return true;
@@ -199,7 +200,20 @@ asio::awaitable<RequestReader::State> SessionImpl::ReadBody() {
   co_return state;
 }
 
+// With TLS, agrees on its keys. False: the peer gave up, or speaks something else.
+asio::awaitable<bool> SessionImpl::Handshake() {
+  if (!connection_.is_tls()) co_return true;
+  ArmDeadline(env_.options.header_timeout);
+  error_code ec;
+  co_await connection_.async_handshake(asio::redirect_error(asio::use_awaitable, ec));
+  if (ec) log::Debug("TLS handshake with {}: {}", peer_, ec.message());
+  if (!timed_out_) DisarmDeadline();
+  co_return !ec && !closed_ && !timed_out_;
+}
+
 asio::awaitable<void> SessionImpl::Serve() {
+  const bool agreed = co_await Handshake();
+  if (!agreed) co_return;
   for (;;) {
     RequestReader::State state = co_await ReadHeader();
     if (closed_ || (state == RequestReader::State::kHeader && !(timed_out_ && reader_.buffered_bytes() > 0))) break;
@@ -213,6 +227,7 @@ asio::awaitable<void> SessionImpl::Serve() {
     std::optional<Response> refused;
     if (state == RequestReader::State::kBody || state == RequestReader::State::kComplete) {
       refused = env_.router.CheckHead(request);
+      if (!refused) refused = AdmitUpload();
       if (!refused && state == RequestReader::State::kBody) {
         state = co_await ReadBody();
         if (closed_ || (state == RequestReader::State::kBody && !timed_out_)) break;
@@ -229,6 +244,14 @@ asio::awaitable<void> SessionImpl::Serve() {
       reply_.emplace(ErrorResponse({408, "the request took too long to arrive"}));
     }
     if (closed_) break;
+    if (reply_->channel && reader_.buffered_bytes() == 0) {
+      co_await ServeWebSocket();
+      break;
+    }
+    if (reply_->channel) {
+      keep_alive_ = false;
+      reply_.emplace(ErrorResponse({400, "malformed WebSocket request: frames came before it was answered"}));
+    }
     const bool written = co_await WriteReply();
     source_.reset();
     FinishRequest();
@@ -238,26 +261,58 @@ asio::awaitable<void> SessionImpl::Serve() {
       break;
     }
     reader_.Next();
+    upload_.Release();
   }
+}
+
+// Lets a route that takes uploads have a large body, if not too many are held already.
+std::optional<Response> SessionImpl::AdmitUpload() {
+  if (!IsUpload(reader_.request()) || !env_.router.OptionsOf(reader_.request()).uploads ||
+      reader_.announced_body_bytes().value_or(env_.options.max_upload_bytes) <= env_.options.max_body_bytes)
+    return std::nullopt;
+  if (!upload_.Acquire()) return ErrorResponse(ApiError(Unavailable("too many large uploads are under way")));
+  reader_.AllowBody(env_.options.max_upload_bytes);
+  return std::nullopt;
 }
 
 // Runs the handler, here or on a work thread.
 asio::awaitable<void> SessionImpl::MakeReply() {
   const Request& request = reader_.request();
-  if (request.body.size() <= kInlineBodyBytes) {
+  if (request.body.size() <= kInlineBodyBytes && !env_.router.OptionsOf(request).blocks) {
     reply_.emplace(env_.router.Dispatch(request));
     co_return;
   }
   reply_.reset();
   asio::post(env_.work, [self = shared_from_this()] {
     Reply reply = self->env_.router.Dispatch(self->reader_.request());
-    asio::post(self->socket_.get_executor(), [self, reply = std::make_shared<Reply>(std::move(reply))] {
+    asio::post(self->executor_, [self, reply = std::make_shared<Reply>(std::move(reply))] {
       self->reply_.emplace(std::move(*reply));
       self->Wake();
     });
   });
   // The work thread reads the request until it is done, so not even a closed connection ends the wait.
   while (!reply_) co_await WaitForWake();
+}
+
+// The connection is the WebSocket's from here on.
+asio::awaitable<void> SessionImpl::ServeWebSocket() {
+  const std::string name = reader_.request().request_id + " " + reader_.request().client;
+  web_socket_ = NewWebSocket(std::move(connection_), reader_.request(), std::move(reply_->channel), env_);
+  reply_.reset();
+  if (env_.draining) web_socket_->Drain();
+  const uint16_t code = co_await web_socket_->Run([this] {
+    status_ = 101;
+    FinishRequest();
+    reader_.Release();
+    env_.metrics.websockets().Add(1);
+  });
+  if (code == 0) {
+    FinishRequest();
+    co_return;
+  }
+  env_.metrics.websockets().Add(-1);
+  const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
+  log::Info("websocket closed {} after {:.1f} s {}", code, seconds, name);
 }
 
 asio::awaitable<bool> SessionImpl::WriteReply() {
@@ -277,6 +332,7 @@ asio::awaitable<bool> SessionImpl::WriteWhole(Response response) {
   head.content_length = response.body.size();
   head.keep_alive = keep_alive_;
   head.http_1_0 = request.http_1_0;
+  if (request.limiter) head.more = request.limiter->Headers();
   std::string bytes = FormatHead(head);
   // Small answers go out in one write, large ones are not copied.
   const bool joined = response.body.size() <= kReadBytes;
@@ -291,7 +347,7 @@ asio::awaitable<bool> SessionImpl::WriteStream() {
   bool chunked = false;
   peer_gone_ = false;
   source_->Start([weak = weak_from_this()] {
-    if (auto self = weak.lock()) asio::post(self->socket_.get_executor(), [self] { self->Wake(); });
+    if (auto self = weak.lock()) asio::post(self->executor_, [self] { self->Wake(); });
   });
   WatchPeer();
   bool written = true;
@@ -316,6 +372,7 @@ asio::awaitable<bool> SessionImpl::WriteStream() {
       head.chunked = chunked;
       head.keep_alive = keep_alive_;
       head.http_1_0 = request.http_1_0;
+      if (request.limiter) head.more = request.limiter->Headers();
       bytes = FormatHead(head);
     }
     if (!step.data.empty()) {
@@ -342,7 +399,7 @@ asio::awaitable<bool> SessionImpl::Write(std::string bytes) {
     ArmDeadline(env_.options.write_timeout);
     error_code ec;
     const auto rest = asio::buffer(bytes.data() + offset, bytes.size() - offset);
-    const size_t num_bytes = co_await socket_.async_write_some(rest, asio::redirect_error(asio::use_awaitable, ec));
+    const size_t num_bytes = co_await connection_.async_write_some(rest, asio::redirect_error(asio::use_awaitable, ec));
     if (ec || timed_out_) {
       if (timed_out_) log::Debug("connection from {}: the peer did not read for too long", peer_);
       co_return false;
@@ -371,7 +428,7 @@ void SessionImpl::WatchPeer() {
   const std::span<char> space = reader_.Prepare(kReadBytes);
   if (space.empty()) return;
   watching_ = true;
-  socket_.async_read_some(
+  connection_.async_read_some(
       asio::buffer(space.data(), space.size()),
       asio::bind_cancellation_slot(stop_watching_.slot(), [self = shared_from_this()](error_code ec, size_t num_bytes) {
         self->watching_ = false;
@@ -381,8 +438,7 @@ void SessionImpl::WatchPeer() {
         } else if (ec != asio::error::operation_aborted) {
           self->peer_gone_ = true;
           // A reply that is stuck in a write to a peer that is gone ends now, not at the write timeout.
-          error_code ignored;
-          self->socket_.cancel(ignored);
+          self->connection_.Cancel();
         }
         self->Wake();
       }));
@@ -398,17 +454,23 @@ asio::awaitable<void> SessionImpl::StopWatching() {
 
 asio::awaitable<void> SessionImpl::Linger() {
   error_code ec;
-  socket_.shutdown(tcp::socket::shutdown_send, ec);
-  if (ec) co_return;
   ArmDeadline(kLingerTime);
+  if (connection_.is_tls()) {
+    co_await connection_.async_shutdown(asio::redirect_error(asio::use_awaitable, ec));
+    co_return;
+  }
+  connection_.socket().shutdown(tcp::socket::shutdown_send, ec);
+  if (ec) co_return;
   char sink[4096];
   while (!closed_ && !timed_out_) {
-    co_await socket_.async_read_some(asio::buffer(sink), asio::redirect_error(asio::use_awaitable, ec));
+    co_await connection_.async_read_some(asio::buffer(sink), asio::redirect_error(asio::use_awaitable, ec));
     if (ec) break;
   }
 }
 
 asio::awaitable<void> SessionImpl::SayFull() {
+  const bool agreed = co_await Handshake();
+  if (!agreed) co_return;
   Response response = ErrorResponse(ApiError(Unavailable("too many connections are open")));
   ResponseHead head{response, "", env_.options.server_version};
   head.content_length = response.body.size();
@@ -431,8 +493,8 @@ void SessionImpl::FinishRequest() {
 
 }  // namespace
 
-std::shared_ptr<Session> NewSession(tcp::socket socket, const SessionEnvironment& environment) {
-  return std::make_shared<SessionImpl>(std::move(socket), environment);
+std::shared_ptr<Session> NewSession(Connection connection, const SessionEnvironment& environment) {
+  return std::make_shared<SessionImpl>(std::move(connection), environment);
 }
 
 }  // namespace engram

@@ -8,11 +8,11 @@
 
 #include <atomic>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <functional>
 #include <memory>
 #include <string>
 
+#include "http/connection.h"
 #include "http/http_metrics.h"
 #include "http/router.h"
 #include "http/server.h"
@@ -24,7 +24,8 @@ struct SessionEnvironment {
   const HttpOptions& options;
   const Router& router;
   HttpMetrics& metrics;
-  boost::asio::io_context& work;      // large requests are handled here
+  boost::asio::io_context& work;      // large requests are handled here, and those that may wait for a disk
+  std::atomic<uint32_t>& uploads;     // bodies above max_body_bytes held now
   const std::atomic<bool>& draining;  // answers carry "Connection: close"
 };
 
@@ -42,7 +43,7 @@ class Session {
   virtual void Close() = 0;
 };
 
-// `socket` must have a strand as its executor.
-std::shared_ptr<Session> NewSession(boost::asio::ip::tcp::socket socket, const SessionEnvironment& environment);
+// `connection` must have a strand as its executor.
+std::shared_ptr<Session> NewSession(Connection connection, const SessionEnvironment& environment);
 
 }  // namespace engram

@@ -2,80 +2,50 @@
 #include "memory/model_memory.h"
 
 #include <algorithm>
-#include <numeric>
+#include <cassert>
+#include <iterator>
+#include <mutex>
+#include <utility>
 
-#include "core/log.h"
 #include "memory/packed_table.h"
-#include "memory/safetensors_rows.h"
+#include "memory/reclaimer.h"
+#include "memory/store_watch.h"
 
 namespace engram {
-namespace {
-
-// One layer's rows as they are stored: one of the two tables.
-struct StoredTable {
-  std::unique_ptr<SafetensorsTable> safetensors;
-  std::unique_ptr<PackedTable> packed;
-
-  uint32_t layer() const { return packed ? packed->info().layer : safetensors->layer(); }
-  uint64_t num_rows() const { return packed ? packed->info().num_rows : safetensors->num_rows(); }
-  uint32_t row_bytes() const { return packed ? packed->info().row_bytes : safetensors->row_bytes(); }
-  engram_row_format row_format() const { return packed ? packed->info().row_format : safetensors->row_format(); }
-  engram_row_source source() const { return packed ? packed->source() : safetensors->source(); }
-};
-
-Result<std::unique_ptr<PackedTable>> OpenPacked(const std::filesystem::path& path, const Geometry& geometry,
-                                                const LayerGeometry& layer, uint32_t head_dim) {
-  ENGRAM_TRY(auto table, PackedTable::Open(path));
-  const sdk::PackedTableInfo& info = table->info();
-  const auto differs = [&](const char* what, const std::string& here, const std::string& model) {
-    return InvalidArgument(path.string() + ": packed table with " + what + " " + here + ", the model has " + model);
-  };
-  if (info.layer != layer.layer) return differs("layer", std::to_string(info.layer), std::to_string(layer.layer));
-  if (info.num_rows != layer.num_rows)
-    return differs("num_rows", std::to_string(info.num_rows), std::to_string(layer.num_rows));
-  if (info.head_dim != head_dim) return differs("head_dim", std::to_string(info.head_dim), std::to_string(head_dim));
-  const sdk::PackedDigest expected = HashConstantsDigest(geometry, layer);
-  if (!IsStated(info.hash_digest)) {
-    log::Warning("{}: states no hash constants, so its rows may be another model's", path.string());
-  } else if (info.hash_digest != expected) {
-    return differs("hash_digest", HexText(info.hash_digest), HexText(expected));
-  }
-  return table;
-}
-
-Status CheckBudget(uint64_t budget_bytes, const std::vector<OpenTier>& tiers, const std::vector<StoredTable>& tables) {
-  if (budget_bytes == 0) return {};
-  uint64_t table_bytes = 0;
-  for (const StoredTable& table : tables) table_bytes += table.num_rows() * table.row_bytes();
-  uint64_t total = 0;
-  std::string parts;
-  for (const OpenTier& tier : tiers) {
-    const TierInfo& info = tier.tier->info();
-    uint64_t bytes = info.capacity_bytes;
-    if (bytes == 0 && (info.flags & ENGRAM_TIER_PERSISTENT) == 0) bytes = table_bytes;
-    total += bytes;
-    parts += (parts.empty() ? "\"" : ", \"") + tier.name + "\" " + std::to_string(bytes);
-  }
-  if (total <= budget_bytes) return {};
-  return Error{ErrorCode::kResourceExhausted,
-               "the tiers would take " + std::to_string(total) + " bytes (" + parts + "), the budget is " +
-                   std::to_string(budget_bytes),
-               "memory.budget"};
-}
-
-}  // namespace
 
 struct ModelMemory::Impl {
   Impl(ModelMemoryOptions opened, Geometry expanded, CompressedMap compressed)
       : options(std::move(opened)), geometry(std::move(expanded)), map(std::move(compressed)) {}
 
+  Result<std::shared_ptr<BaseTables>> OpenBase(std::map<uint32_t, std::filesystem::path> packed_tables) const {
+    ENGRAM_TRY(std::unique_ptr<BaseTables> base,
+               BaseTables::Open({options.model_name, options.model_dir, options.config.head_dim, options.tiers,
+                                 std::move(packed_tables), options.hot_sets},
+                                geometry, budget));
+    return reclaimer->Track(std::shared_ptr<BaseTables>(std::move(base)));
+  }
+  std::shared_ptr<BaseTables> CurrentBase() const {
+    std::lock_guard lock(mutex);
+    return base;
+  }
+
   const ModelMemoryOptions options;
   const Geometry geometry;
   const CompressedMap map;
-  engram_row_format row_format = 0;
-  uint32_t row_bytes = 0;
-  std::vector<StoredTable> tables;  // ascending; the tiers' sources, so they outlive `gather`
+  std::shared_ptr<TierBudget> budget;
+  std::vector<uint32_t> layers;  // ascending
+  RowCodec codec;
+  std::shared_ptr<Reclaimer> reclaimer;  // frees what the members below drop
+
+  mutable std::mutex mutex;
+  // Guarded by mutex.
+  std::shared_ptr<BaseTables> base;
+  std::map<uint64_t, std::shared_ptr<const MemoryEdits>> retained;  // by version; the last one is current
+  std::shared_ptr<OverlayDirectory> overlays;
+
   std::unique_ptr<RowGather> gather;
+  std::unique_ptr<RowLookahead> lookahead;  // if there is any
+  std::unique_ptr<StoreWatch> watch;        // last: reads through the base
 };
 
 ModelMemory::ModelMemory(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -88,59 +58,36 @@ Result<std::unique_ptr<ModelMemory>> ModelMemory::Open(ModelMemoryOptions option
                            std::to_string(map.num_tokens()) + " tokens");
   ENGRAM_TRY(Geometry geometry, Geometry::Create(config, map.compressed_vocab_size(), map[config.pad_token_id]));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(geometry), std::move(map));
-  const std::vector<LayerGeometry>& layers = impl->geometry.layers;
+  impl->budget = std::make_shared<TierBudget>(impl->options.budget_bytes);
+  ENGRAM_TRY(impl->reclaimer, Reclaimer::Create());
+  impl->overlays = std::make_shared<OverlayDirectory>(impl->reclaimer);
+  ENGRAM_TRY(impl->base, impl->OpenBase(impl->options.packed_tables));
+  ENGRAM_TRY(impl->codec, RowCodec::Create(impl->base->row_format(), impl->options.config.head_dim));
 
   // Geometry has the layers in the file's order, in which primes and row ids come; the backbone counts them ascending.
-  std::vector<uint32_t> order(layers.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return layers[a].layer < layers[b].layer; });
-
-  // Every table is checked before the first one is loaded, which may take minutes.
-  const auto& packed_tables = impl->options.packed_tables;
-  for (const auto& [layer, path] : packed_tables)
-    if (std::none_of(layers.begin(), layers.end(), [&](const LayerGeometry& known) { return known.layer == layer; }))
-      return InvalidArgument(path.string() + " is given for layer " + std::to_string(layer) +
-                                 ", which has no Engram table in " + impl->options.model_dir.string(),
-                             "memory.tables." + std::to_string(layer));
-  std::shared_ptr<const sdk::SafetensorsModel> model;
-  if (packed_tables.size() < layers.size()) {
-    ENGRAM_TRY(model, OpenSafetensors(impl->options.model_dir));
-  }
-  const uint32_t head_dim = impl->options.config.head_dim;
-  for (const uint32_t i : order) {
-    StoredTable table;
-    if (const auto path = packed_tables.find(layers[i].layer); path != packed_tables.end()) {
-      ENGRAM_TRY(table.packed, OpenPacked(path->second, impl->geometry, layers[i], head_dim));
-    } else {
-      ENGRAM_TRY(table.safetensors, SafetensorsTable::Open(model, layers[i].layer, layers[i].num_rows, head_dim));
-    }
-    if (!impl->tables.empty() && table.row_format() != impl->row_format)
-      return InvalidArgument(impl->options.model_dir.string() + ": the tables of layers " +
-                             std::to_string(impl->tables.front().layer()) + " and " + std::to_string(table.layer()) +
-                             " have different row formats (" + std::to_string(impl->row_format) + " and " +
-                             std::to_string(table.row_format()) + ")");
-    impl->row_format = table.row_format();
-    impl->row_bytes = table.row_bytes();
-    impl->tables.push_back(std::move(table));
-  }
-  ENGRAM_TRY(const std::vector<OpenTier> tiers, OpenTiers(impl->options.tiers));
-  ENGRAM_CHECK_OK(CheckBudget(impl->options.budget_bytes, tiers, impl->tables));
+  const std::vector<LayerGeometry>& layers = impl->geometry.layers;
   std::vector<GatherLayer> gather_layers;
-  for (size_t k = 0; k < order.size(); ++k) {
-    const StoredTable& table = impl->tables[k];
-    engram_table_desc desc{};
-    desc.layer = table.layer();
-    desc.model = impl->options.model_name.c_str();
-    if (table.packed) desc.path = table.packed->path().c_str();
-    desc.num_rows = table.num_rows();
-    desc.row_bytes = table.row_bytes();
-    desc.row_format = table.row_format();
-    desc.source = table.source();
-    ENGRAM_TRY(auto chain, TableChain::Attach(tiers, desc));
-    gather_layers.push_back({std::move(chain), order[k]});
+  for (uint32_t i = 0; i < layers.size(); ++i) gather_layers.push_back({layers[i].layer, i});
+  std::sort(gather_layers.begin(), gather_layers.end(),
+            [](const GatherLayer& a, const GatherLayer& b) { return a.layer < b.layer; });
+  for (const GatherLayer& layer : gather_layers) impl->layers.push_back(layer.layer);
+  ENGRAM_TRY(impl->gather, RowGather::Create(gather_layers, impl->geometry.num_columns, impl->base->row_bytes(),
+                                             RowGather::kInlineRows, impl->options.read_timeout));
+
+  if (impl->options.lookahead_tokens > 0) {
+    ENGRAM_TRY(impl->lookahead, RowLookahead::Create(gather_layers, impl->geometry.num_columns));
   }
-  ENGRAM_TRY(impl->gather, RowGather::Create(std::move(gather_layers), impl->geometry.num_columns, impl->row_bytes));
-  return std::unique_ptr<ModelMemory>(new ModelMemory(std::move(impl)));
+  ENGRAM_TRY(impl->watch, StoreWatch::Create([impl = impl.get()]() -> Status {
+               const std::shared_ptr<BaseTables> base = impl->CurrentBase();
+               for (uint32_t i = 0; i < base->num_layers(); ++i) ENGRAM_CHECK_OK(base->chain(i).Probe(0));
+               return {};
+             }));
+
+  auto unedited = std::make_shared<MemoryEdits>();
+  unedited->layers.resize(layers.size());
+  std::unique_ptr<ModelMemory> memory(new ModelMemory(std::move(impl)));
+  memory->Publish(std::move(unedited));
+  return memory;
 }
 
 const Geometry& ModelMemory::geometry() const {
@@ -153,10 +100,147 @@ const CompressedMap& ModelMemory::compressed_map() const {
   return impl_->map;
 }
 engram_row_format ModelMemory::row_format() const {
-  return impl_->row_format;
+  return impl_->codec.format();
 }
 uint32_t ModelMemory::row_bytes() const {
-  return impl_->row_bytes;
+  return impl_->codec.row_bytes();
+}
+const RowCodec& ModelMemory::codec() const {
+  return impl_->codec;
+}
+const std::vector<uint32_t>& ModelMemory::layers() const {
+  return impl_->layers;
+}
+OverlayDirectory& ModelMemory::overlays() const {
+  std::lock_guard lock(impl_->mutex);
+  return *impl_->overlays;
+}
+
+Result<MemoryView> ModelMemory::View(std::optional<uint64_t> as_of, std::span<const std::string> overlays) const {
+  MemoryView view;
+  std::shared_ptr<OverlayDirectory> directory;
+  {
+    std::lock_guard lock(impl_->mutex);
+    const auto& retained = impl_->retained;
+    const auto edits = as_of ? retained.find(*as_of) : std::prev(retained.end());
+    if (edits == retained.end())
+      return NotFound("memory version " + std::to_string(*as_of) + " is not retained; the oldest that is, is " +
+                          std::to_string(retained.begin()->first) + ", the newest " +
+                          std::to_string(retained.rbegin()->first),
+                      "engram.as_of");
+    view.base = impl_->base;
+    view.edits = edits->second;
+    directory = impl_->overlays;
+  }
+  ENGRAM_TRY(view.overlays, directory->FindAll(overlays));
+  return view;
+}
+
+void ModelMemory::Publish(std::shared_ptr<const MemoryEdits> edits) {
+  assert(edits->layers.size() == impl_->layers.size());
+  const uint64_t version = edits->version;
+  edits = impl_->reclaimer->Track(std::move(edits));
+  std::lock_guard lock(impl_->mutex);
+  auto& retained = impl_->retained;
+  assert(retained.empty() || version > retained.rbegin()->first);
+  retained.insert_or_assign(version, std::move(edits));
+  while (retained.size() > std::max(1u, impl_->options.retain_versions)) retained.erase(retained.begin());
+}
+
+std::vector<uint64_t> ModelMemory::retained_versions() const {
+  std::lock_guard lock(impl_->mutex);
+  std::vector<uint64_t> versions;
+  versions.reserve(impl_->retained.size());
+  for (const auto& [version, edits] : impl_->retained) versions.push_back(version);
+  return versions;
+}
+
+Result<std::shared_ptr<BaseTables>> ModelMemory::OpenBase(
+    std::map<uint32_t, std::filesystem::path> packed_tables) const {
+  ENGRAM_TRY(std::shared_ptr<BaseTables> base, impl_->OpenBase(std::move(packed_tables)));
+  if (base->row_format() != row_format())
+    return InvalidArgument("the tables have row format " + std::to_string(base->row_format()) + ", the model's have " +
+                           std::to_string(row_format()));
+  return base;
+}
+
+void ModelMemory::SwapBase(std::shared_ptr<BaseTables> base, std::vector<std::shared_ptr<const MemoryEdits>> versions) {
+  assert(!versions.empty() && base->num_layers() == impl_->layers.size());
+  std::map<uint64_t, std::shared_ptr<const MemoryEdits>> retained;
+  for (std::shared_ptr<const MemoryEdits>& edits : versions) {
+    assert(edits->layers.size() == impl_->layers.size());
+    const uint64_t version = edits->version;
+    assert(retained.empty() || version > retained.rbegin()->first);
+    retained.emplace(version, impl_->reclaimer->Track(std::move(edits)));
+  }
+  // What was there before goes after the lock.
+  std::lock_guard lock(impl_->mutex);
+  assert(retained.rbegin()->first >= impl_->retained.rbegin()->first);
+  impl_->base.swap(base);
+  impl_->retained.swap(retained);
+}
+
+void ModelMemory::SwapBase(std::shared_ptr<BaseTables> base, std::shared_ptr<const MemoryEdits> edits) {
+  std::vector<std::shared_ptr<const MemoryEdits>> versions;
+  versions.push_back(std::move(edits));
+  SwapBase(std::move(base), std::move(versions));
+}
+
+Status ModelMemory::Adopt(const ModelMemory& predecessor) {
+  const auto differs = [this](const std::string& what, const std::string& here, const std::string& there) {
+    return FailedPrecondition("the memory of " + impl_->options.model_name + " cannot be taken over: " + what + " is " +
+                              here + ", was " + there);
+  };
+  if (row_format() != predecessor.row_format())
+    return differs("the row format", std::to_string(row_format()), std::to_string(predecessor.row_format()));
+  if (layers().size() != predecessor.layers().size())
+    return differs("the number of Engram layers", std::to_string(layers().size()),
+                   std::to_string(predecessor.layers().size()));
+  for (size_t i = 0; i < layers().size(); ++i) {
+    const LayerGeometry& own = geometry().layers[i];
+    const LayerGeometry& former = predecessor.geometry().layers[i];
+    const std::string here = HexText(HashConstantsDigest(geometry(), own));
+    const std::string there = HexText(HashConstantsDigest(predecessor.geometry(), former));
+    if (own.layer != former.layer || own.num_rows != former.num_rows || here != there)
+      return differs("what addresses the rows of layer " + std::to_string(former.layer), here, there);
+  }
+  std::shared_ptr<BaseTables> base;
+  std::map<uint64_t, std::shared_ptr<const MemoryEdits>> retained;
+  std::shared_ptr<OverlayDirectory> directory;
+  {
+    std::lock_guard lock(predecessor.impl_->mutex);
+    base = predecessor.impl_->base;
+    retained = predecessor.impl_->retained;
+    directory = predecessor.impl_->overlays;
+  }
+  const std::shared_ptr<BaseTables> own = impl_->CurrentBase();
+  for (size_t i = 0; i < layers().size(); ++i)
+    if (own->identities()[i] != base->identities()[i])
+      return differs("the table of layer " + std::to_string(layers()[i]), own->identities()[i], base->identities()[i]);
+  std::lock_guard lock(impl_->mutex);
+  impl_->retained.swap(retained);
+  impl_->overlays.swap(directory);
+  return {};
+}
+
+Status ModelMemory::ReadRows(const MemoryView& view, uint32_t layer_index, std::span<const uint64_t> ids,
+                             uint8_t* dst) const {
+  if (layer_index >= layers().size())
+    return InvalidArgument("Engram layer index " + std::to_string(layer_index) + " of " +
+                           std::to_string(layers().size()));
+  TableChain& chain = view.base->chain(layer_index);
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] >= chain.num_rows())
+      return InvalidArgument("ids[" + std::to_string(i) + "] is row " + std::to_string(ids[i]) +
+                             ", the table of layer " + std::to_string(chain.layer()) + " has " +
+                             std::to_string(chain.num_rows()));
+  ChainScratch scratch;
+  for (size_t first = 0; first < ids.size(); first += RowGather::kReadRows) {
+    const auto count = static_cast<uint32_t>(std::min<size_t>(RowGather::kReadRows, ids.size() - first));
+    ENGRAM_CHECK_OK(chain.Read(ids.data() + first, count, dst + first * row_bytes(), scratch));
+  }
+  view.PatchRows(layer_index, ids, row_bytes(), dst);
+  return {};
 }
 
 void ModelMemory::AppendRowIds(RowAddresser& addresser, std::span<const int32_t> tokens,
@@ -170,20 +254,90 @@ void ModelMemory::AppendRowIds(RowAddresser& addresser, std::span<const int32_t>
   }
 }
 
+const char* RowPlaceKindName(RowPlace::Kind kind) {
+  switch (kind) {
+    case RowPlace::Kind::kTier:
+      return "tier";
+    case RowPlace::Kind::kCommit:
+      return "commit";
+    case RowPlace::Kind::kOverlay:
+      break;
+  }
+  return "overlay";
+}
+
+std::vector<RowPlace> ModelMemory::FindPlaces(const MemoryView& view, uint32_t layer_index,
+                                              std::span<const uint64_t> ids) const {
+  const TableChain& chain = view.base->chain(layer_index);
+  std::vector<uint32_t> levels(ids.size());
+  chain.Locate(ids, levels);
+  std::vector<RowPlace> places(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    RowPlace& place = places[i];
+    place.name = chain.level_name(levels[i]);
+    if (view.edits != nullptr) {
+      if (const RowMap::Entry edited = view.edits->layers[layer_index].Find(ids[i]); edited.bytes != nullptr)
+        place = {RowPlace::Kind::kCommit, {}, edited.version};
+    }
+    for (const auto& overlay : view.overlays)
+      if (overlay->FindRow(layer_index, ids[i]) != nullptr) place = {RowPlace::Kind::kOverlay, overlay->name(), 0};
+  }
+  return places;
+}
+
+void ModelMemory::AppendGuarded(const MemoryView& view, SuffixTail& tail, std::span<const int32_t> tokens,
+                                uint32_t first_token, std::vector<GuardedMatch>& matches) const {
+  for (uint32_t i = 0; i < tokens.size(); ++i) {
+    tail.Push(impl_->map[tokens[i]]);
+    if (const OverlayContent::Guarded* entry = view.FindGuarded(tail.ids()))
+      matches.push_back({first_token + i, entry});
+  }
+}
+
+void ModelMemory::LookAhead(const MemoryView& view, std::shared_ptr<const PromptProgress> progress,
+                            std::span<const uint64_t> prompt_ids, uint32_t first_token, uint32_t end) const {
+  // A tier that fails has enough to do with what is needed now.
+  if (impl_->lookahead == nullptr || !view.base->gains_from_lookahead() || failing()) return;
+  const size_t per_token = impl_->geometry.layers.size() * impl_->geometry.num_columns;
+  impl_->lookahead->Request(view.base, std::move(progress), first_token,
+                            prompt_ids.subspan(first_token * per_token, (end - first_token) * per_token));
+}
+uint32_t ModelMemory::lookahead_tokens() const {
+  return impl_->options.lookahead_tokens;
+}
+
+uint64_t ModelMemory::lookahead_rows() const {
+  return impl_->lookahead == nullptr ? 0 : impl_->lookahead->rows_read();
+}
+
 engram_batch_rows* ModelMemory::BeginBatch(uint32_t num_tokens, std::span<const BatchRowIds> runs) {
   return impl_->gather->Begin(num_tokens, runs);
 }
 Result<engram_row_view> ModelMemory::AwaitRows(engram_batch_rows* rows, uint32_t layer) {
-  return impl_->gather->Await(rows, layer);
+  auto view = impl_->gather->Await(rows, layer);
+  if (!view) impl_->watch->Report();
+  return view;
+}
+const std::optional<Error>& ModelMemory::BatchFailure() const {
+  return impl_->gather->failure();
 }
 void ModelMemory::EndBatch(engram_batch_rows* rows) {
   impl_->gather->End(rows);
 }
 std::vector<LayerRowStats> ModelMemory::layer_stats() const {
-  return impl_->gather->layer_stats();
+  return impl_->gather->layer_stats(*impl_->CurrentBase());
 }
 std::vector<TierTableStats> ModelMemory::tier_stats() const {
-  return impl_->gather->tier_stats();
+  return impl_->CurrentBase()->tier_stats();
+}
+std::optional<HotSets::Progress> ModelMemory::warm_up() const {
+  return impl_->CurrentBase()->warm_up();
+}
+bool ModelMemory::stalled() const {
+  return impl_->gather->stalled();
+}
+bool ModelMemory::failing() const {
+  return impl_->watch->failing();
 }
 
 }  // namespace engram

@@ -7,7 +7,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <boost/json/parse.hpp>
 #include <boost/json/value_to.hpp>
 #include <filesystem>
 #include <fstream>
@@ -18,6 +17,7 @@
 #include "core/file.h"
 #include "memory/packed_table.h"
 #include "memory/safetensors_rows.h"
+#include "memory/test_reference_model.h"
 #include "support/temp_dir.h"
 
 namespace engram {
@@ -26,39 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 using ::testing::HasSubstr;
-
-const fs::path kVectors = fs::path(ENGRAM_TEST_SOURCE_DIR) / "tests" / "vectors";
-
-json::value ReadJson(const fs::path& path) {
-  const auto text = ReadFile(path, uint64_t{64} << 20);
-  EXPECT_TRUE(text) << text.error().message;
-  return text ? json::parse(*text) : json::value();
-}
-
-const CompressedMap& Map() {
-  static const CompressedMap map = [] {
-    const auto tokenizer = Tokenizer::Load(kVectors / "tokenizer.json");
-    EXPECT_TRUE(tokenizer) << tokenizer.error().message;
-    auto built = CompressedMap::Build(**tokenizer, 4096);
-    EXPECT_TRUE(built) << built.error().message;
-    return *std::move(built);
-  }();
-  return map;
-}
-
-// Options for `model_dir`, whose config's engram object is `engram`.
-ModelMemoryOptions OptionsFor(const fs::path& model_dir, const json::value& engram) {
-  ModelMemoryOptions options;
-  options.model_name = "test";
-  options.model_dir = model_dir;
-  auto config = EngramConfig::FromJson(engram);
-  EXPECT_TRUE(config) << config.error().message;
-  options.config = *std::move(config);
-  auto dram = PluginLibrary::Load(std::string(ENGRAM_TEST_PLUGIN_DIR) + "/tier_dram.so", ENGRAM_PLUGIN_TIER);
-  EXPECT_TRUE(dram) << dram.error().message;
-  options.tiers = {{"dram", *dram, {}}};
-  return options;
-}
 
 // One row straight from the files, laid out as engram/host.h says.
 std::vector<uint8_t> StoredRow(const sdk::SafetensorsModel& model, uint32_t layer, uint64_t row) {
@@ -88,24 +55,27 @@ void ExpectStoredRows(ModelMemory& memory, const fs::path& model_dir, const std:
   ASSERT_EQ(ids.size(), tokens.size() * per_token);
 
   const auto first = static_cast<uint32_t>(half);
-  const BatchRowIds runs[2] = {{0, first, ids.data()},
-                               {first + 1, static_cast<uint32_t>(tokens.size() - half), &ids[half * per_token]}};
+  const auto view = memory.View();
+  ASSERT_TRUE(view);
+  const BatchRowIds runs[2] = {
+      {0, first, ids.data(), &*view, {}, 0},
+      {first + 1, static_cast<uint32_t>(tokens.size() - half), &ids[half * per_token], &*view, {}, 0}};
   std::vector<uint32_t> ascending;
   for (const LayerGeometry& layer : layers) ascending.push_back(layer.layer);
   std::sort(ascending.begin(), ascending.end());
   engram_batch_rows* rows = memory.BeginBatch(static_cast<uint32_t>(tokens.size() + 1), runs);
   for (uint32_t index = 0; index < ascending.size(); ++index) {
-    const auto view = memory.AwaitRows(rows, index);
-    ASSERT_TRUE(view) << view.error().message;
-    ASSERT_EQ(view->row_bytes, memory.row_bytes());
+    const auto awaited = memory.AwaitRows(rows, index);
+    ASSERT_TRUE(awaited) << awaited.error().message;
+    ASSERT_EQ(awaited->row_bytes, memory.row_bytes());
     const size_t in_file = static_cast<size_t>(
         std::find_if(layers.begin(), layers.end(), [&](const auto& l) { return l.layer == ascending[index]; }) -
         layers.begin());
     for (size_t t = 0; t < tokens.size(); ++t) {
       for (uint32_t c = 0; c < columns; ++c) {
         const uint64_t id = ids[t * per_token + in_file * columns + c];
-        const uint8_t* row = view->data + ((t + (t >= half ? 1 : 0)) * columns + c) * view->row_bytes;
-        ASSERT_EQ(std::vector<uint8_t>(row, row + view->row_bytes), StoredRow(model, ascending[index], id))
+        const uint8_t* row = awaited->data + ((t + (t >= half ? 1 : 0)) * columns + c) * awaited->row_bytes;
+        ASSERT_EQ(std::vector<uint8_t>(row, row + awaited->row_bytes), StoredRow(model, ascending[index], id))
             << "layer " << ascending[index] << " token " << t << " column " << c << " row " << id;
       }
     }

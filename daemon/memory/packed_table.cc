@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/packed_table.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <span>
+#include <string_view>
 
+#include "core/sha256.h"
 #include "memory/from_sdk.h"
 
 namespace engram {
@@ -14,41 +15,12 @@ namespace {
 
 constexpr uint64_t kIoBytes = 1u << 20;
 
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new()) {
-    // Fails only without memory.
-    if (context_ == nullptr || EVP_DigestInit_ex(context_, EVP_sha256(), nullptr) != 1) {
-      EVP_MD_CTX_free(context_);
-      throw std::bad_alloc();
-    }
-  }
-  ~Sha256() { EVP_MD_CTX_free(context_); }
-  Sha256(const Sha256&) = delete;
-  Sha256& operator=(const Sha256&) = delete;
-
-  void Update(const void* data, size_t num_bytes) { EVP_DigestUpdate(context_, data, num_bytes); }
-  void UpdateNumber(uint64_t number) {
-    uint8_t bytes[8];
-    sdk::internal::PutLittle(bytes, number, sizeof(bytes));
-    Update(bytes, sizeof(bytes));
-  }
-  sdk::PackedDigest Finish() {
-    sdk::PackedDigest digest;
-    EVP_DigestFinal_ex(context_, digest.data(), nullptr);
-    return digest;
-  }
-
- private:
-  EVP_MD_CTX* context_;
-};
-
 }  // namespace
 
 sdk::PackedDigest HashConstantsDigest(const Geometry& geometry, const LayerGeometry& layer) {
   Sha256 sha;
   constexpr char kName[] = "engram hash constants 1";
-  sha.Update(kName, sizeof(kName));
+  sha.Update(std::string_view(kName, sizeof(kName)));
   sha.UpdateNumber(geometry.max_ngram_size);
   sha.UpdateNumber(geometry.num_heads);
   sha.UpdateNumber(static_cast<uint64_t>(geometry.pad_compressed_id));
@@ -143,7 +115,7 @@ Result<PackedTable::Findings> PackedTable::Verify(const std::function<void(const
         ++findings.damaged_pages;
         report(sdk::DamagedPageText(info_, page, path().string()));
       }
-      if (stated) sha.Update(bytes, uint64_t{info_.RowsIn(page)} * info_.row_bytes);
+      if (stated) sha.Update({bytes, uint64_t{info_.RowsIn(page)} * info_.row_bytes});
       progress(page + 1);
       return {};
     }));
@@ -172,7 +144,7 @@ Result<std::unique_ptr<PackedTableWriter>> PackedTableWriter::Create(const std::
     uint8_t header[sdk::kPackedHeaderBytes];
     sdk::EncodePackedHeader(writer->info_, header);
     Sha256 sha;
-    sha.Update(header, sizeof(header));
+    sha.Update(std::span<const uint8_t>(header));
     writer->info_.table_id = sdk::internal::GetLittle(sha.Finish().data(), 8);
     writer->pages_.reserve(kIoBytes + info.page_bytes);
     return writer;
@@ -183,7 +155,7 @@ Status PackedTableWriter::Append(const uint8_t* rows, uint64_t num_rows) {
   if (num_rows > info_.num_rows - rows_)
     return InvalidArgument(file_.path().string() + ": " + std::to_string(num_rows) + " rows after row " +
                            std::to_string(rows_) + " of a table of " + std::to_string(info_.num_rows));
-  if ((info_.flags & sdk::kPackedHoles) == 0) digest_->Update(rows, num_rows * info_.row_bytes);
+  if ((info_.flags & sdk::kPackedHoles) == 0) digest_->Update({rows, num_rows * info_.row_bytes});
   while (num_rows > 0) {
     const uint64_t page = info_.PageOf(rows_);
     const uint64_t page_row = page * info_.rows_per_page;

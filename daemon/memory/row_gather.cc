@@ -8,11 +8,11 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <iterator>
 #include <new>
 #include <optional>
 #include <string>
 #include <system_error>
+#include <utility>
 
 // What the backbone holds while a batch is open: an address to recognise, nothing more.
 struct engram_batch_rows {};
@@ -49,22 +49,25 @@ void RowGather::Buffer::Reserve(uint64_t num_bytes) {
   capacity = rounded;
 }
 
-RowGather::RowGather(std::vector<GatherLayer> layers, uint32_t num_columns, uint32_t row_bytes, uint64_t inline_rows)
+RowGather::RowGather(const std::vector<GatherLayer>& layers, uint32_t num_columns, uint32_t row_bytes,
+                     uint64_t inline_rows, std::chrono::milliseconds read_timeout)
     : num_columns_(num_columns),
       row_bytes_(row_bytes),
       inline_rows_(inline_rows),
+      read_timeout_(read_timeout),
       handle_(std::make_unique<engram_batch_rows>()) {
-  for (GatherLayer& layer : layers) {
+  for (const GatherLayer& layer : layers) {
     layers_.push_back(std::make_unique<Layer>());
+    layers_.back()->number = layer.layer;
+    layers_.back()->index = static_cast<uint32_t>(layers_.size() - 1);
     layers_.back()->id_layer = layer.id_layer;
-    layers_.back()->chain = std::move(layer.chain);
-    may_block_ = may_block_ || layers_.back()->chain->may_block();
   }
 }
 
-Result<std::unique_ptr<RowGather>> RowGather::Create(std::vector<GatherLayer> layers, uint32_t num_columns,
-                                                     uint32_t row_bytes, uint64_t inline_rows) {
-  std::unique_ptr<RowGather> gather(new RowGather(std::move(layers), num_columns, row_bytes, inline_rows));
+Result<std::unique_ptr<RowGather>> RowGather::Create(const std::vector<GatherLayer>& layers, uint32_t num_columns,
+                                                     uint32_t row_bytes, uint64_t inline_rows,
+                                                     std::chrono::milliseconds read_timeout) {
+  std::unique_ptr<RowGather> gather(new RowGather(layers, num_columns, row_bytes, inline_rows, read_timeout));
   try {
     gather->worker_ = std::thread(&RowGather::Work, gather.get());
   } catch (const std::system_error& error) {
@@ -90,10 +93,22 @@ engram_batch_rows* RowGather::Begin(uint32_t num_tokens, std::span<const BatchRo
   begin_ns_ = NowNs();
   open_ = true;
   num_tokens_ = num_tokens;
-  error_.reset();
-  cancel_.store(false, std::memory_order_relaxed);
-  for (const auto& layer : layers_) layer->done = false;
+  failure_.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& layer : layers_) layer->done = false;
+    if (abandoned_) {
+      // Everything else is the worker's until its read returns.
+      error_ = NoAnswer();
+      inline_ = true;
+      return handle_.get();
+    }
+    error_.reset();
+    cancel_ = false;
+  }
+  bool may_block = false;
   try {
+    bases_.clear();
     runs_.assign(runs.begin(), runs.end());
     std::sort(runs_.begin(), runs_.end(),
               [](const BatchRowIds& a, const BatchRowIds& b) { return a.first_token < b.first_token; });
@@ -103,6 +118,10 @@ engram_batch_rows* RowGather::Begin(uint32_t num_tokens, std::span<const BatchRo
       assert(run.first_token >= end);
       end = uint64_t{run.first_token} + run.num_tokens;
       num_run_tokens += run.num_tokens;
+      const std::shared_ptr<BaseTables>& base = run.view->base;
+      if (std::find(bases_.begin(), bases_.end(), base) != bases_.end()) continue;
+      bases_.push_back(base);
+      may_block = may_block || base->may_block();
     }
     assert(end <= num_tokens);
     rows_per_layer_ = num_run_tokens * num_columns_;
@@ -116,7 +135,7 @@ engram_batch_rows* RowGather::Begin(uint32_t num_tokens, std::span<const BatchRo
                                std::to_string(num_columns_) + " rows of " + std::to_string(row_bytes_) +
                                " bytes each per layer");
   }
-  inline_ = error_.has_value() || (!may_block_ && rows_per_layer_ <= inline_rows_);
+  inline_ = error_.has_value() || (!may_block && rows_per_layer_ <= inline_rows_);
   if (!inline_) {
     {
       const std::lock_guard lock(mutex_);
@@ -144,24 +163,40 @@ Result<engram_row_view> RowGather::Await(engram_batch_rows* rows, uint32_t layer
     if (!layer.done) failed = error_;
   } else {
     std::unique_lock lock(mutex_);
-    ready_.wait(lock, [&] { return layer.done || error_.has_value(); });
+    if (layer.done) {
+      Add(layer.lead_ns, start_ns - std::min(start_ns, layer.done_ns));
+    } else if (!ready_.wait_for(lock, read_timeout_, [&] { return layer.done || error_.has_value(); })) {
+      error_ = NoAnswer();
+      Add(layer.timeouts, 1);
+    }
     // A layer that is there is not taken back because a later one failed in the meantime.
     if (!layer.done) failed = error_;
   }
   Add(layer.stall_ns, NowNs() - start_ns);
-  if (failed) return *std::move(failed);
+  if (failed) {
+    failure_ = failed;
+    return *std::move(failed);
+  }
   return engram_row_view{sizeof(engram_row_view), num_tokens_, num_columns_, row_bytes_, layer.buffer.data};
 }
 
 void RowGather::End(engram_batch_rows* rows) {
   assert(open_ && rows == handle_.get());
   static_cast<void>(rows);
+  std::unique_lock lock(mutex_);
   if (!inline_) {
-    cancel_.store(true, std::memory_order_relaxed);
-    std::unique_lock lock(mutex_);
+    const bool gave_up = error_.has_value() && working_;
+    cancel_ = true;
     posted_ = false;
-    ready_.wait(lock, [this] { return !working_; });
+    const auto rests = [this] { return !working_; };
+    if (!ready_.wait_for(lock, gave_up ? std::chrono::milliseconds(0) : read_timeout_, rests)) {
+      // The batch's runs go with this call, so the worker must have left them behind.
+      ready_.wait(lock, [this] { return !working_ || reading_ != nullptr; });
+      abandoned_ = working_;
+      stalled_.store(abandoned_, std::memory_order_relaxed);
+    }
   }
+  if (!abandoned_) bases_.clear();
   open_ = false;
 }
 
@@ -176,82 +211,134 @@ void RowGather::Work() {
       lock.unlock();
       Status gathered = Gather(*layer);
       lock.lock();
+      if (cancel_) break;  // what is there now, nobody waits for
       if (!gathered) {
         error_ = std::move(gathered).error();
         break;
       }
       layer->done = true;
+      layer->done_ns = NowNs();
       ready_.notify_one();
     }
     working_ = false;
+    if (std::exchange(abandoned_, false)) bases_.clear();
+    stalled_.store(false, std::memory_order_relaxed);
     ready_.notify_one();
   }
 }
 
+// With mutex_ held.
+Error RowGather::NoAnswer() const {
+  const std::string waited = "no answer within " + std::to_string(read_timeout_.count()) + " ms (memory.read_timeout)";
+  if (reading_ == nullptr) return Unavailable("rows of the batch: " + waited);
+  return Unavailable("tier \"" + reading_->tier_name(scratch_.level.load(std::memory_order_relaxed)) + "\", layer " +
+                     std::to_string(reading_->layer()) + ": " + waited);
+}
+
+// While this reads, the batch may end; the caller must not look at its runs again when this says so.
+Status RowGather::Read(TableChain& chain, const uint64_t* ids, uint32_t num_ids, uint8_t* dst) {
+  const auto cancelled = [] {
+    return Error{ErrorCode::kCancelled, "the batch ended before its rows were gathered", {}};
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    if (cancel_) return cancelled();
+    reading_ = &chain;
+  }
+  Status read = chain.Read(ids, num_ids, dst, scratch_);
+  const std::lock_guard lock(mutex_);
+  reading_ = nullptr;
+  if (cancel_) return cancelled();
+  return read;
+}
+
+const uint64_t* RowGather::IdsOf(const BatchRowIds& run, uint32_t token, const Layer& layer) const {
+  return run.ids + (uint64_t{token} * layers_.size() + layer.id_layer) * num_columns_;
+}
+
 Status RowGather::Gather(Layer& layer) {
   try {
-    const TableChain& table = *layer.chain;
-    uint64_t num_ids = 0;
-    uint64_t max_id = 0;
-    for (const BatchRowIds& run : runs_) {
-      for (uint32_t t = 0; t < run.num_tokens; ++t) {
-        const uint64_t* ids = run.ids + (uint64_t{t} * layers_.size() + layer.id_layer) * num_columns_;
-        for (uint32_t c = 0; c < num_columns_; ++c) {
-          max_id = std::max(max_id, ids[c]);
-          ids_[num_ids++] = ids[c];
-        }
-      }
-    }
-    if (num_ids > 0 && max_id >= table.num_rows())
-      return Internal("row " + std::to_string(max_id) + " asked of layer " + std::to_string(table.layer()) +
-                      ", whose table has " + std::to_string(table.num_rows()) + " rows");
-    const uint32_t num_unique = dedupe_.Run({ids_.data(), num_ids}, unique_.data(), index_.data());
-    for (uint32_t first = 0; first < num_unique; first += kReadRows) {
-      if (cancel_.load(std::memory_order_relaxed))
-        return Error{ErrorCode::kCancelled, "the batch ended before its rows were gathered", {}};
-      ENGRAM_CHECK_OK(layer.chain->Read(unique_.data() + first, std::min(kReadRows, num_unique - first),
-                                        layer.buffer.data + uint64_t{first} * row_bytes_, scratch_));
-    }
-    Spread(layer, num_ids);
+    for (const auto& base : bases_) ENGRAM_CHECK_OK(GatherBase(layer, *base));
+    for (const BatchRowIds& run : runs_) Patch(layer, run);
     Add(layer.batches, 1);
-    Add(layer.rows_requested, num_ids);
-    Add(layer.rows_read, num_unique);
     Add(layer.gather_ns, NowNs() - begin_ns_);
     return {};
   } catch (const std::bad_alloc&) {
-    return ResourceExhausted("no memory to gather rows of layer " + std::to_string(layer.chain->layer()));
+    return ResourceExhausted("no memory to gather rows of layer " + std::to_string(layer.number));
   }
 }
 
-// The distinct rows lie packed at the buffer's start in order of first appearance. Row k's source is at or before k,
-// and its place at or after k, so going backwards every row is moved before its bytes are overwritten.
-void RowGather::Spread(Layer& layer, uint64_t num_ids) const {
-  uint8_t* data = layer.buffer.data;
+Status RowGather::GatherBase(Layer& layer, const BaseTables& base) {
+  TableChain& table = base.chain(layer.index);
+  uint64_t num_ids = 0;
+  uint64_t max_id = 0;
+  for (const BatchRowIds& run : runs_) {
+    if (run.view->base.get() != &base) continue;
+    for (uint32_t t = 0; t < run.num_tokens; ++t) {
+      const uint64_t* ids = IdsOf(run, t, layer);
+      for (uint32_t c = 0; c < num_columns_; ++c) {
+        max_id = std::max(max_id, ids[c]);
+        ids_[num_ids++] = ids[c];
+      }
+    }
+  }
+  if (num_ids > 0 && max_id >= table.num_rows())
+    return Internal("row " + std::to_string(max_id) + " asked of layer " + std::to_string(table.layer()) +
+                    ", whose table has " + std::to_string(table.num_rows()) + " rows");
+  const uint32_t num_unique = dedupe_.Run({ids_.data(), num_ids}, unique_.data(), index_.data());
+  // One base's rows are read to the start of where all go; of several, each would overwrite the others'.
+  uint8_t* distinct = layer.buffer.data;
+  if (bases_.size() > 1) {
+    distinct_.Reserve(uint64_t{num_unique} * row_bytes_);
+    distinct = distinct_.data;
+  }
+  for (uint32_t first = 0; first < num_unique; first += kReadRows) {
+    ENGRAM_CHECK_OK(Read(table, unique_.data() + first, std::min(kReadRows, num_unique - first),
+                         distinct + uint64_t{first} * row_bytes_));
+  }
+  Spread(layer, base, distinct, num_ids);
+  Add(layer.rows_requested, num_ids);
+  Add(layer.rows_read, num_unique);
+  return {};
+}
+
+// The distinct rows lie packed in order of first appearance, perhaps at the buffer's own start. Then row k's source is
+// at or before k, and its place at or after k, so going backwards every row is moved before its bytes are overwritten.
+void RowGather::Spread(Layer& layer, const BaseTables& base, const uint8_t* distinct, uint64_t num_ids) const {
   uint64_t k = num_ids;
   for (auto run = runs_.rbegin(); run != runs_.rend(); ++run) {
+    if (run->view->base.get() != &base) continue;
     const uint64_t first = uint64_t{run->first_token} * num_columns_;
     for (uint64_t place = first + uint64_t{run->num_tokens} * num_columns_; place-- > first;) {
-      const uint64_t source = index_[--k];
-      if (source != place) std::memcpy(data + place * row_bytes_, data + source * row_bytes_, row_bytes_);
+      const uint8_t* from = distinct + uint64_t{index_[--k]} * row_bytes_;
+      uint8_t* to = layer.buffer.data + place * row_bytes_;
+      if (from != to) std::memcpy(to, from, row_bytes_);
     }
   }
 }
 
-std::vector<LayerRowStats> RowGather::layer_stats() const {
-  const auto read = [](const std::atomic<uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
-  std::vector<LayerRowStats> result;
-  for (const auto& layer : layers_)
-    result.push_back({layer->chain->layer(), layer->chain->num_rows(), row_bytes_, read(layer->batches),
-                      read(layer->rows_requested), read(layer->rows_read), read(layer->stall_ns),
-                      read(layer->gather_ns), layer->chain->fill_errors(), layer->chain->retries()});
-  return result;
+void RowGather::Patch(Layer& layer, const BatchRowIds& run) const {
+  const uint64_t token_bytes = uint64_t{num_columns_} * row_bytes_;
+  uint8_t* rows = layer.buffer.data + run.first_token * token_bytes;
+  if (run.view->patches(layer.index)) {
+    for (uint32_t t = 0; t < run.num_tokens; ++t)
+      run.view->PatchRows(layer.index, {IdsOf(run, t, layer), num_columns_}, row_bytes_, rows + t * token_bytes);
+  }
+  for (const GuardedMatch& match : run.guarded) {
+    const auto memory = match.entry->memory.find(layer.index);
+    if (memory != match.entry->memory.end())
+      std::memcpy(rows + (match.token - run.guarded_from) * token_bytes, memory->second.data(), token_bytes);
+  }
 }
 
-std::vector<TierTableStats> RowGather::tier_stats() const {
-  std::vector<TierTableStats> result;
+std::vector<LayerRowStats> RowGather::layer_stats(const BaseTables& base) const {
+  const auto read = [](const std::atomic<uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
+  std::vector<LayerRowStats> result;
   for (const auto& layer : layers_) {
-    auto stats = layer->chain->stats();
-    std::move(stats.begin(), stats.end(), std::back_inserter(result));
+    const TableChain& chain = base.chain(layer->index);
+    result.push_back({layer->number, chain.num_rows(), row_bytes_, read(layer->batches), read(layer->rows_requested),
+                      read(layer->rows_read), read(layer->stall_ns), read(layer->gather_ns), read(layer->lead_ns),
+                      read(layer->timeouts), chain.fill_errors(), chain.retries()});
   }
   return result;
 }

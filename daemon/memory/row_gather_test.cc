@@ -51,11 +51,34 @@ TierSpec Steered(const std::string& name, TestTierControl& control) {
   return {name, Load("test/test_tier.so"), {{"control", std::to_string(reinterpret_cast<uintptr_t>(&control))}}};
 }
 
+// A gather and the base its runs are of.
+class GatherUnderTest {
+ public:
+  GatherUnderTest(std::shared_ptr<BaseTables> base, std::unique_ptr<RowGather> gather) : gather_(std::move(gather)) {
+    view_.base = std::move(base);
+  }
+  engram_batch_rows* Begin(uint32_t num_tokens, std::span<const BatchRowIds> runs) {
+    std::vector<BatchRowIds> viewed(runs.begin(), runs.end());
+    for (BatchRowIds& run : viewed)
+      if (run.view == nullptr) run.view = &view_;
+    return gather_->Begin(num_tokens, viewed);
+  }
+  Result<engram_row_view> Await(engram_batch_rows* rows, uint32_t layer) { return gather_->Await(rows, layer); }
+  void End(engram_batch_rows* rows) { gather_->End(rows); }
+  RowGather& gather() { return *gather_; }
+  std::vector<LayerRowStats> layer_stats() const { return gather_->layer_stats(*view_.base); }
+  std::vector<TierTableStats> tier_stats() const { return view_.base->tier_stats(); }
+
+ private:
+  MemoryView view_;
+  std::unique_ptr<RowGather> gather_;
+};
+
 // Layers 1 and 14, whose ids come in the order 14, 1.
-Result<std::unique_ptr<RowGather>> Open(const std::vector<TierSpec>& specs) {
+Result<std::shared_ptr<BaseTables>> OpenBase(const std::vector<TierSpec>& specs) {
   auto tiers = OpenTiers(specs);
   if (!tiers) return std::move(tiers).error();
-  std::vector<GatherLayer> layers;
+  std::vector<std::unique_ptr<TableChain>> chains;
   for (const uint32_t layer : {1u, 14u}) {
     engram_table_desc desc{};
     desc.layer = layer;
@@ -66,9 +89,18 @@ Result<std::unique_ptr<RowGather>> Open(const std::vector<TierSpec>& specs) {
     desc.source = SourceOf(layer);
     auto chain = TableChain::Attach(*tiers, desc);
     if (!chain) return std::move(chain).error();
-    layers.push_back({*std::move(chain), layer == 1 ? 1u : 0u});
+    chains.push_back(*std::move(chain));
   }
-  return RowGather::Create(std::move(layers), kColumns, kRowBytes);
+  return std::make_shared<BaseTables>(std::move(chains));
+}
+
+Result<std::unique_ptr<GatherUnderTest>> Open(const std::vector<TierSpec>& specs,
+                                              std::chrono::milliseconds read_timeout = RowGather::kReadTimeout) {
+  auto base = OpenBase(specs);
+  if (!base) return std::move(base).error();
+  auto gather = RowGather::Create({{1, 1}, {14, 0}}, kColumns, kRowBytes, RowGather::kInlineRows, read_timeout);
+  if (!gather) return std::move(gather).error();
+  return std::make_unique<GatherUnderTest>(*std::move(base), *std::move(gather));
 }
 
 std::vector<uint64_t> RandomIds(size_t num_tokens, uint64_t range, uint64_t seed = 5) {
@@ -94,7 +126,7 @@ void ExpectRows(const engram_row_view& view, const BatchRowIds& run, uint32_t la
 }
 
 // One whole batch with all its rows compared.
-void ExpectBatch(RowGather& gather, uint32_t num_tokens, const std::vector<BatchRowIds>& runs) {
+void ExpectBatch(GatherUnderTest& gather, uint32_t num_tokens, const std::vector<BatchRowIds>& runs) {
   engram_batch_rows* rows = gather.Begin(num_tokens, runs);
   for (uint32_t index = 0; index < 2; ++index) {
     const auto view = gather.Await(rows, index);
@@ -347,6 +379,52 @@ TEST(RowGather, ABatchEndsWhileItsTierWaits) {
   gather = NotFound("dropped");
   releaser.join();
   EXPECT_EQ(control.attached, 0u);
+}
+
+TEST(RowGather, ATierThatDoesNotAnswerFailsItsBatchAndThoseAfterUntilItDoes) {
+  TestTierControl control;
+  control.flags = ENGRAM_TIER_STORE | ENGRAM_TIER_MAY_BLOCK;
+  auto opened = Open({Steered("slow", control)}, std::chrono::milliseconds(500));
+  ASSERT_TRUE(opened) << opened.error().message;
+  GatherUnderTest& gather = **opened;
+  const auto ids = RandomIds(5, kRows);
+  const BatchRowIds run{0, 5, ids.data()};
+  for (int round = 0; round < 3; ++round) {
+    uint64_t before = 0;
+    {
+      const std::lock_guard lock(control.mutex);
+      control.hold_reads = true;
+      control.hold_from = control.reads + 1 + (round == 1 ? 1 : 0);  // at the first layer or at the second
+      before = control.reads;
+    }
+    {
+      // Gone when the batch has ended; the read that goes on must not need them.
+      auto own_ids = std::make_unique<std::vector<uint64_t>>(ids);
+      const BatchRowIds own_run{0, 5, own_ids->data()};
+      engram_batch_rows* rows = gather.Begin(5, {&own_run, 1});
+      control.WaitForReads(before + (round == 1 ? 2 : 1));
+      const auto view = gather.Await(rows, round == 1 ? 1 : 0);
+      ASSERT_FALSE(view);
+      EXPECT_EQ(view.error().code, ErrorCode::kUnavailable);
+      EXPECT_THAT(view.error().message, HasSubstr(round == 1 ? "tier \"slow\", layer 14: no answer within 500 ms"
+                                                             : "tier \"slow\", layer 1: no answer within 500 ms"));
+      ASSERT_TRUE(gather.gather().failure().has_value());
+      gather.End(rows);
+    }
+    EXPECT_TRUE(gather.gather().stalled());
+    engram_batch_rows* rows = gather.Begin(5, {&run, 1});
+    const auto view = gather.Await(rows, 0);
+    ASSERT_FALSE(view);
+    EXPECT_EQ(view.error().code, ErrorCode::kUnavailable);
+    EXPECT_THAT(view.error().message, HasSubstr("tier \"slow\""));
+    gather.End(rows);
+    control.Release();
+    while (gather.gather().stalled()) std::this_thread::yield();
+    ExpectBatch(gather, 5, {run});
+    EXPECT_FALSE(gather.gather().failure().has_value());
+  }
+  EXPECT_EQ(gather.layer_stats()[0].timeouts, 2u);
+  EXPECT_EQ(gather.layer_stats()[1].timeouts, 1u);
 }
 
 TEST(TierChain, RefusesChainsThatCannotServe) {

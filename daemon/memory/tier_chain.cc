@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <numeric>
 #include <set>
 
 #include "core/log.h"
@@ -60,6 +61,23 @@ bool TableChain::may_block() const {
   });
 }
 
+bool TableChain::gains_from_lookahead() const {
+  bool filling = false;
+  for (const Level& level : levels_) {
+    if (filling && (level.table->tier().info().flags & ENGRAM_TIER_MAY_BLOCK) != 0) return true;
+    filling = filling || level.fills;
+  }
+  return false;
+}
+
+Status TableChain::Probe(uint64_t id) {
+  std::vector<uint8_t> row(row_bytes_);
+  uint8_t found = 0;
+  if (auto read = levels_.back().table->Read(&id, 1, row.data(), row_bytes_, &found); !read)
+    return Failed(levels_.back(), std::move(read).error());
+  return {};
+}
+
 Error TableChain::Failed(const Level& level, Error error) const {
   return std::move(error).At("tier \"" + level.name + "\", layer " + std::to_string(layer_));
 }
@@ -71,6 +89,7 @@ Status TableChain::Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, Cha
   uint32_t num_pending = num_ids;
   for (size_t i = 0; i < levels_.size() && num_pending > 0; ++i) {
     const Level& level = levels_[i];
+    scratch.level.store(static_cast<uint32_t>(i), std::memory_order_relaxed);
     const bool direct = num_pending == num_ids;
     if (!direct) scratch.rows.resize(std::max(scratch.rows.size(), size_t{num_pending} * row_bytes_));
     uint8_t* out = direct ? dst : scratch.rows.data();
@@ -137,11 +156,65 @@ void TableChain::Fill(size_t num_levels, const uint64_t* ids, uint32_t num_ids, 
   }
 }
 
+void TableChain::Locate(std::span<const uint64_t> ids, std::span<uint32_t> levels) const {
+  std::vector<uint64_t> pending(ids.begin(), ids.end());
+  std::vector<uint32_t> places(ids.size());
+  std::iota(places.begin(), places.end(), 0u);
+  std::vector<uint8_t> rows;
+  std::vector<uint8_t> found;
+  for (uint32_t i = 0; !pending.empty(); ++i) {
+    const Level& level = levels_[i];
+    found.assign(pending.size(), 1);
+    if (i + 1 < levels_.size() && (level.table->tier().info().flags & ENGRAM_TIER_MAY_BLOCK) == 0) {
+      rows.resize(pending.size() * row_bytes_);
+      std::fill(found.begin(), found.end(), uint8_t{0});
+      // A cache that cannot answer has nothing to offer: the row comes from further down.
+      if (!level.table->Read(pending.data(), static_cast<uint32_t>(pending.size()), rows.data(), row_bytes_,
+                             found.data()))
+        std::fill(found.begin(), found.end(), uint8_t{0});
+    }
+    size_t kept = 0;
+    for (size_t k = 0; k < pending.size(); ++k) {
+      if (found[k] != 0) {
+        levels[places[k]] = i;
+      } else {
+        pending[kept] = pending[k];
+        places[kept++] = places[k];
+      }
+    }
+    pending.resize(kept);
+  }
+}
+
+std::vector<TableChain::HotCache> TableChain::hot_caches() const {
+  std::vector<HotCache> caches;
+  for (size_t i = 0; i < levels_.size(); ++i) {
+    const TierInfo& info = levels_[i].table->tier().info();
+    const bool volatile_cache = levels_[i].fills && (info.flags & ENGRAM_TIER_PERSISTENT) == 0;
+    if (volatile_cache && levels_[i].table->lists_hot_rows())
+      caches.push_back({i, levels_[i].name, info.capacity_bytes == 0 ? num_rows_ : info.capacity_bytes / row_bytes_});
+  }
+  return caches;
+}
+
+Result<std::vector<uint64_t>> TableChain::HotRows(size_t level, uint64_t capacity) const {
+  auto ids = levels_[level].table->HotRows(std::min(capacity, num_rows_));
+  if (!ids) return Failed(levels_[level], std::move(ids).error());
+  for (const uint64_t id : *ids)
+    if (id >= num_rows_)
+      return Failed(levels_[level], Internal("hot_rows: row " + std::to_string(id) + " of a table of " +
+                                             std::to_string(num_rows_) + " rows"));
+  return ids;
+}
+
 std::vector<TierTableStats> TableChain::stats() const {
   std::vector<TierTableStats> result;
   for (const Level& level : levels_) {
     const TierInfo& info = level.table->tier().info();
-    TierTableStats stats{level.name, info.medium, layer_, info.capacity_bytes, {}};
+    TierTableStats stats{level.name,  std::string(level.table->tier().library().name()),
+                         info.medium, info.flags,
+                         layer_,      info.capacity_bytes,
+                         {}};
     if (auto counters = level.table->Stats())
       stats.counters = *counters;
     else

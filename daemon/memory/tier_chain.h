@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,9 @@ struct TierSpec {
 
 struct TierTableStats {
   std::string tier;
+  std::string plugin;
   std::string medium;
+  uint32_t flags = 0;  // ENGRAM_TIER_...
   uint32_t layer = 0;
   uint64_t capacity_bytes = 0;  // 0: as large as its tables
   engram_tier_stats counters{};
@@ -41,6 +44,7 @@ Result<std::vector<OpenTier>> OpenTiers(const std::vector<TierSpec>& specs);
 
 // Work space of one reading thread; grows to the largest read.
 struct ChainScratch {
+  std::atomic<uint32_t> level{0};  // the tier that is being read; any thread may look
   std::vector<uint8_t> found;
   std::vector<uint64_t> pending_ids;
   std::vector<uint32_t> pending_places;
@@ -59,12 +63,33 @@ class TableChain {
   uint64_t num_rows() const { return num_rows_; }
   uint32_t row_bytes() const { return row_bytes_; }
   bool may_block() const;  // some tier may wait for a device or peer
+  const std::string& tier_name(uint32_t level) const { return levels_[level].name; }
+  // A cache that fills stands before a tier that may block: rows read early come at less cost when they are needed.
+  bool gains_from_lookahead() const;
 
   // Copies row ids[i] to dst + i * row_bytes. Each id is below num_rows(); distinct ids are cheapest. Tiers are asked
   // in turn, each for what those before it missed; rows found further down are offered to the writable caches above,
   // whose refusal is counted in fill_errors() and logged once, and is no error here. A tier that is out of reach
   // (kUnavailable) is asked up to three times. Errors name the tier and the layer.
   Status Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, ChainScratch& scratch);
+
+  // Which tier a read would find each row in: levels[i] indexes level_name(). The tiers before the last are asked as a
+  // read asks them, which they count; the first that may block is taken to have what it is asked for. Fills nothing.
+  void Locate(std::span<const uint64_t> ids, std::span<uint32_t> levels) const;
+  const std::string& level_name(uint32_t level) const { return levels_[level].name; }
+  // The caches whose rows are gone after a restart and that can list their hot ones, by level.
+  struct HotCache {
+    size_t level = 0;
+    std::string tier;
+    uint64_t capacity_rows = 0;
+  };
+  std::vector<HotCache> hot_caches() const;
+  // The rows worth having again, the most wanted first, at most `capacity`; each below num_rows(). `level` is one of
+  // hot_caches().
+  Result<std::vector<uint64_t>> HotRows(size_t level, uint64_t capacity) const;
+
+  // Reads one row of the store, past the caches, to see whether it answers.
+  Status Probe(uint64_t id);
 
   uint64_t fill_errors() const { return fill_errors_.load(std::memory_order_relaxed); }
   uint64_t retries() const { return retries_.load(std::memory_order_relaxed); }  // reads asked again

@@ -159,8 +159,15 @@ Result<StepOutput> Backbone::Step(engram_batch batch) {
   const bool hidden = (batch.flags & ENGRAM_BATCH_HIDDEN) != 0;
   if (hidden && expected > 0 && output.hidden == nullptr)
     return lie("returned no hidden states although they were asked for");
-  return StepOutput{expected, expected > 0 ? output.logits : nullptr, gates ? output.gates : nullptr,
+  StepOutput result{expected, expected > 0 ? output.logits : nullptr, gates ? output.gates : nullptr,
                     hidden ? output.hidden : nullptr};
+  if ((batch.flags & ENGRAM_BATCH_LENS) != 0) {
+    result.lens_logits = expected > 0 ? output.lens_logits : nullptr;
+    const bool memory = !info_.engram_layers.empty();
+    result.memory_norms = memory ? output.memory_norms : nullptr;
+    result.stream_norms = memory ? output.stream_norms : nullptr;
+  }
+  return result;
 }
 
 Result<engram_backbone_stats> Backbone::Stats() const {

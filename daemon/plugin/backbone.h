@@ -53,6 +53,10 @@ struct StepOutput {
   const float* logits = nullptr;  // [num_logits][vocab_size]
   const float* gates = nullptr;   // [num_engram_layers][num_tokens][num_streams] or nullptr
   const float* hidden = nullptr;  // [num_logits][hidden_size] or nullptr
+  // With ENGRAM_BATCH_LENS, from a backbone that knows it (ABI minor 2); else nullptr.
+  const float* lens_logits = nullptr;   // [num_layers][num_logits][vocab_size]
+  const float* memory_norms = nullptr;  // [num_engram_layers][num_tokens][num_streams]
+  const float* stream_norms = nullptr;  // as memory_norms
 };
 
 class Backbone {

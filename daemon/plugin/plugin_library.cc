@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/allowed_path.h"
 #include "plugin/elf_check.h"
 #include "plugin/function_table.h"
 #include "plugin/plugin_host.h"
@@ -60,11 +61,6 @@ Status CheckPresent(std::initializer_list<Required> functions, const char* type)
     if (!function.present)
       return InvalidArgument(std::string(type) + "." + function.name + " is NULL, but it is required");
   return {};
-}
-
-bool LiesIn(const fs::path& path, const fs::path& directory) {
-  const auto [end, rest] = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
-  return end == directory.end() && rest != path.end();
 }
 
 std::string Join(const std::vector<fs::path>& directories) {

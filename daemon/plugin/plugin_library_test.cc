@@ -57,7 +57,7 @@ TEST(PluginLibrary, RefusesEachBrokenRule) {
   const fs::path bad = kPlugins / "test";
   EXPECT_THAT(WhyRefused(bad / "bad_magic.so"), HasSubstr("magic is 0x12345678, expected 0x4d52474e"));
   EXPECT_THAT(WhyRefused(bad / "bad_major.so"), HasSubstr("ABI major 2, this host speaks 1"));
-  EXPECT_THAT(WhyRefused(bad / "bad_minor.so"), HasSubstr("built for ABI 1.2, newer than this host's 1.1"));
+  EXPECT_THAT(WhyRefused(bad / "bad_minor.so"), HasSubstr("built for ABI 1.3, newer than this host's 1.2"));
   EXPECT_THAT(WhyRefused(bad / "bad_descriptor_size.so"), HasSubstr("struct_size is 24, expected at least 56"));
   EXPECT_THAT(WhyRefused(bad / "bad_no_name.so"), HasSubstr("has no name"));
   EXPECT_THAT(WhyRefused(bad / "bad_long_name.so"), HasSubstr("longer than 64 bytes"));
@@ -85,6 +85,18 @@ TEST(PluginLibrary, ReadsNoMoreOfALongTableThanItKnows) {
   const auto* table = static_cast<const engram_tier_functions*>((*library)->descriptor().functions);
   EXPECT_EQ(table->struct_size, sizeof(engram_tier_functions) + 4 * sizeof(void*));
   EXPECT_EQ(table->map, nullptr);
+}
+
+TEST(PluginLibrary, LoadsPluginsOfOlderEditions) {
+  for (const int minor : {0, 1}) {
+    const auto library =
+        PluginLibrary::Load(kPlugins / ("test/bad_edition_" + std::to_string(minor) + ".so"), ENGRAM_PLUGIN_TIER);
+    ASSERT_TRUE(library) << library.error().message;
+    EXPECT_EQ((*library)->descriptor().abi_minor, minor);
+    const auto* table = static_cast<const engram_tier_functions*>((*library)->descriptor().functions);
+    EXPECT_NE(table->read, nullptr);
+    EXPECT_EQ(table->hot_rows, nullptr);
+  }
 }
 
 // A table of an edition that this host's would have grown from.

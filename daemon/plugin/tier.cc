@@ -104,4 +104,22 @@ Result<engram_tier_stats> TierTable::Stats() const {
   return stats;
 }
 
+bool TierTable::lists_hot_rows() const {
+  return tier_->functions_->hot_rows != nullptr;
+}
+
+Result<std::vector<uint64_t>> TierTable::HotRows(uint64_t capacity) const {
+  if (!lists_hot_rows()) return Unsupported(std::string(tier_->name()) + " has no hot_rows()");
+  std::vector<uint64_t> ids(capacity);
+  PluginMessage message;
+  uint64_t num_ids = 0;
+  const engram_status status = tier_->functions_->hot_rows(table_, ids.data(), capacity, &num_ids, message.out());
+  if (status != ENGRAM_OK) return message.ToError(tier_->name(), "hot_rows", status);
+  if (num_ids > capacity)
+    return Internal(std::string(tier_->name()) + ": hot_rows: wrote " + std::to_string(num_ids) + " ids, " +
+                    std::to_string(capacity) + " were asked for");
+  ids.resize(num_ids);
+  return ids;
+}
+
 }  // namespace engram

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tier and TierTable: C++ view of an opened tier plugin and of a table attached to it. Threads as in engram/tier.h:
-// Read(), Write(), Invalidate() and Stats() from any threads at once.
+// Read(), Write(), Invalidate(), Stats() and HotRows() from any threads at once.
 #pragma once
 
 #include <engram/tier.h>
@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/result.h"
 #include "plugin/plugin_host.h"
@@ -58,6 +59,9 @@ class TierTable {
   Status Write(const uint64_t* ids, uint32_t num_ids, const uint8_t* src, uint64_t src_stride) const;
   Status Invalidate(const uint64_t* ids, uint32_t num_ids) const;
   Result<engram_tier_stats> Stats() const;
+  // As engram_tier_functions.hot_rows: at most `capacity` ids. kUnsupported where the plugin has none.
+  Result<std::vector<uint64_t>> HotRows(uint64_t capacity) const;
+  bool lists_hot_rows() const;
   // Row 0 of a dense array, or nullptr.
   const uint8_t* map() const { return map_; }
 

@@ -13,10 +13,12 @@ void Batch::Clear() {
   rows.clear();
   num_logits = 0;
   wants_gates = false;
+  wants_lens = false;
 }
 
 void BatchBuilder::AddSlice(Generation& generation, uint32_t choice, uint32_t position, std::span<const int32_t> tokens,
-                            const uint64_t* row_ids, Batch& batch) const {
+                            const uint64_t* row_ids, std::span<const GuardedMatch> guarded, uint32_t guarded_from,
+                            Batch& batch) const {
   const uint32_t first = static_cast<uint32_t>(batch.tokens.size());
   const uint32_t count = static_cast<uint32_t>(tokens.size());
   // A plain model has no memory to switch off.
@@ -26,16 +28,32 @@ void BatchBuilder::AddSlice(Generation& generation, uint32_t choice, uint32_t po
   batch.owners.push_back({&generation, choice, false, first, count, batch.num_logits, 0});
   batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
   batch.wants_logits.resize(batch.tokens.size(), 0);
-  if (generation.uses_memory) batch.rows.push_back({first, count, row_ids});
+  if (generation.uses_memory) batch.rows.push_back({first, count, row_ids, &generation.view, guarded, guarded_from});
   batch.wants_gates |= generation.traces_gates;
 }
 
 void BatchBuilder::AddDecode(Generation& generation, uint32_t index, Batch& batch) const {
   const Choice& choice = generation.choices[index];
-  AddSlice(generation, index, choice.num_processed, {&choice.next_token, 1}, choice.row_ids.data(), batch);
+  AddSlice(generation, index, choice.num_processed, {&choice.next_token, 1}, choice.row_ids.data(), choice.guarded, 0,
+           batch);
   batch.wants_logits.back() = 1;
   batch.owners.back().num_logits = 1;
   ++batch.num_logits;
+}
+
+bool BatchBuilder::AddReplay(Generation& generation, uint32_t index, uint32_t budget, Batch& batch) {
+  const std::vector<int32_t>& prompt = generation.request.prompt;
+  const Choice& choice = generation.choices[index];
+  const auto begin = choice.num_processed;
+  const auto end = static_cast<uint32_t>(prompt.size() + choice.tokens.size() - 1);
+  const uint32_t count = std::min({end - begin, limits_.prefill_chunk, budget});
+  if (count == 0) return false;
+  history_.clear();
+  for (uint32_t i = begin; i < begin + count; ++i)
+    history_.push_back(i < prompt.size() ? prompt[i] : choice.tokens[i - prompt.size()]);
+  AddSlice(generation, index, begin, history_, nullptr, {}, 0, batch);
+  batch.owners.back().replay = true;
+  return true;
 }
 
 bool BatchBuilder::AddPrefill(Generation& generation, uint32_t budget, uint32_t& logits_budget, Batch& batch) const {
@@ -43,14 +61,23 @@ bool BatchBuilder::AddPrefill(Generation& generation, uint32_t budget, uint32_t&
   const uint32_t begin = generation.num_prefilled;
   uint32_t count = std::min({static_cast<uint32_t>(request.prompt.size()) - begin, limits_.prefill_chunk, budget});
   if (request.prompt_logprobs) count = std::min(count, logits_budget);
+  if (request.inspect) count = std::min(count, limits_.inspect_chunk);
   if (count == 0) return false;
+  const auto by_token = [](const GuardedMatch& match, uint32_t token) { return match.token < token; };
+  const auto& matches = generation.prompt_guarded;
+  const auto first_match = std::lower_bound(matches.begin(), matches.end(), begin, by_token);
+  const auto last_match = std::lower_bound(first_match, matches.end(), begin + count, by_token);
   AddSlice(generation, 0, begin, {request.prompt.data() + begin, count},
-           generation.prompt_row_ids.data() + size_t{begin} * ids_per_token_, batch);
+           generation.prompt_row_ids.data() + size_t{begin} * ids_per_token_, {first_match, last_match}, begin, batch);
   SliceOwner& owner = batch.owners.back();
   owner.prefill = true;
   uint8_t* wants = batch.wants_logits.data() + owner.first_token;
   const bool last = begin + count == request.prompt.size();
-  if (request.prompt_logprobs) {
+  if (request.inspect) {
+    batch.wants_lens = true;
+    owner.num_logits = count;
+    std::fill_n(wants, count, uint8_t{1});
+  } else if (request.prompt_logprobs) {
     // The last prompt token predicts no prompt token.
     owner.num_logits = last ? count - 1 : count;
     std::fill_n(wants, owner.num_logits, uint8_t{1});
@@ -67,16 +94,38 @@ bool BatchBuilder::AddPrefill(Generation& generation, uint32_t budget, uint32_t&
 void BatchBuilder::Build(std::span<const std::unique_ptr<Generation>> running, Batch& batch) {
   batch.Clear();
   prefilling_.clear();
+  Generation* inspected = nullptr;
+  replaying_.clear();
   for (const std::unique_ptr<Generation>& generation : running) {
     if (generation->finished) continue;
     if (!generation->prefilled()) {
-      prefilling_.push_back(generation.get());
+      if (!generation->request.inspect) {
+        prefilling_.push_back(generation.get());
+      } else if (inspected == nullptr) {
+        inspected = generation.get();
+      }
       continue;
     }
     for (uint32_t i = 0; i < generation->choices.size(); ++i)
-      if (!generation->choices[i].done) AddDecode(*generation, i, batch);
+      if (generation->choices[i].done) {
+        continue;
+      } else if (generation->replays(generation->choices[i])) {
+        replaying_.emplace_back(generation.get(), i);
+      } else {
+        AddDecode(*generation, i, batch);
+      }
   }
+  for (const auto& [generation, index] : replaying_)
+    if (!AddReplay(*generation, index, limits_.max_tokens - static_cast<uint32_t>(batch.tokens.size()), batch)) break;
   uint32_t logits_budget = kMaxPromptLogitsPerStep;
+  const bool others = !batch.tokens.empty() || !prefilling_.empty();
+  if (inspected != nullptr && !(others && inspected_last_)) {
+    batch.Clear();
+    AddPrefill(*inspected, limits_.max_tokens, logits_budget, batch);
+    inspected_last_ = true;
+    return;
+  }
+  inspected_last_ = false;
   while (!prefilling_.empty() && batch.tokens.size() < limits_.max_tokens) {
     // The first prompt of the next client by name after the last one served, round and round.
     Generation* after = nullptr;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 #include <unordered_map>
@@ -16,6 +17,7 @@
 #include "serve/batch_builder.h"
 #include "serve/engine_metrics.h"
 #include "serve/fair_queue.h"
+#include "serve/gate_recorder.h"
 #include "serve/generation_progress.h"
 #include "serve/request_check.h"
 #include "serve/sequence.h"
@@ -30,6 +32,19 @@ EngineOptions Effective(EngineOptions options, const BackboneInfo& info) {
   options.max_running = std::max(1u, std::min({options.max_running, info.max_sequences, options.max_batch_tokens}));
   options.max_choices = std::max(1u, std::min(options.max_choices, options.max_running));
   return options;
+}
+
+// Tokens of a step that looks closely: its logits of every layer take at most 64 MiB, or one token's.
+uint32_t InspectChunk(const BackboneInfo& info) {
+  const uint64_t floats = uint64_t{info.num_layers} * info.vocab_size;
+  return static_cast<uint32_t>(std::clamp<uint64_t>((uint64_t{16} << 20) / floats, 1, 32));
+}
+
+std::unique_ptr<GateStatistics> MakeGateStatistics(const GateStatisticsOptions& options, const Model& model) {
+  const ModelMemory* memory = model.memory();
+  if (memory == nullptr || !options.enabled) return nullptr;
+  return std::make_unique<GateStatistics>(options, memory->layers(), model.backbone().info().num_streams,
+                                          memory->config().max_ngram_size);
 }
 
 uint64_t RandomSeed() {
@@ -74,6 +89,9 @@ struct Engine::Impl {
   Status Reserve(Generation& generation);
   void Step();
   Result<StepOutput> RunBackbone();
+  Status AwaitAllRows(engram_batch_rows* rows) const;
+  void StepFailed(const Error& error);
+  void MemoryFailed(Generation& generation, const Error& error);
   void LeaveQueue(size_t count);
   void Forget(GenerationId id);
 
@@ -81,6 +99,7 @@ struct Engine::Impl {
   const EngineOptions options;
   const RowLayout layout;
   EngineMetrics metrics;
+  const std::unique_ptr<GateStatistics> gates;  // nullptr: not counted
 
   mutable std::mutex mutex;
   std::condition_variable wake;  // the engine thread: work came
@@ -100,7 +119,11 @@ struct Engine::Impl {
   uint32_t num_running = 0;  // sequences of `running`
   BatchBuilder builder;
   Batch batch;
+  bool stepped = false;               // the backbone has seen the batch
+  std::optional<Error> rows_failure;  // why the batch had no rows
+  std::optional<Error> last_rows_failure;
   GenerationProgress progress;
+  std::optional<GateRecorder> recorder;  // with `gates`
 
   std::atomic<uint32_t> running_now{0};  // num_running for stats()
   std::thread thread;
@@ -112,8 +135,11 @@ Engine::Impl::Impl(std::unique_ptr<Model> m, EngineOptions o, MetricRegistry& re
       options(Effective(o, model->backbone().info())),
       layout(*model),
       metrics(registry, model->name()),
-      builder({options.max_batch_tokens, options.prefill_chunk}, layout.ids_per_token),
+      gates(MakeGateStatistics(options.gates, *model)),
+      builder({options.max_batch_tokens, options.prefill_chunk, InspectChunk(model->backbone().info())},
+              layout.ids_per_token),
       progress(*model, layout, metrics, [this](GenerationId id) { Forget(id); }) {
+  if (gates != nullptr) recorder.emplace(*model, *gates);
   collector = registry.AddCollector([this](MetricSink& sink) {
     const Stats stats = ReadStats();
     CollectGauges(sink, model->name(),
@@ -137,8 +163,8 @@ Result<GenerationId> Engine::Impl::Submit(GenerationRequest request, std::shared
     std::lock_guard lock(mutex);
     ENGRAM_CHECK_OK(admissible());
   }
-  std::unique_ptr<Generation> generation =
-      MakeGeneration(*model, layout, std::move(request), std::move(listener), RandomSeed());
+  ENGRAM_TRY(std::unique_ptr<Generation> generation,
+             MakeGeneration(*model, layout, std::move(request), std::move(listener), RandomSeed()));
   const uint64_t needed = uint64_t{generation->reserve_tokens()} * generation->num_sequences();
   if (needed > info.kv_capacity_tokens)
     return ResourceExhausted(
@@ -146,6 +172,7 @@ Result<GenerationId> Engine::Impl::Submit(GenerationRequest request, std::shared
                     "{}), all of the cache holds {}",
                     needed, generation->num_sequences(), generation->request.prompt.size(),
                     generation->request.max_tokens, info.kv_capacity_tokens));
+  LookAhead(*model, *generation, 0);
   GenerationId id = 0;
   {
     std::lock_guard lock(mutex);
@@ -263,6 +290,14 @@ void Engine::Impl::Admit() {
       continue;
     }
     LeaveQueue(1);
+    if (next->uses_memory && model->memory()->stalled()) {
+      // In a batch it would only take the others' time.
+      MemoryFailed(*next, last_rows_failure.value_or(Unavailable("a tier of the model's memory does not answer")));
+      if (next->finished) {
+        next = nullptr;
+        continue;
+      }
+    }
     next->admitted_at = std::chrono::steady_clock::now();
     metrics.queue_seconds.Observe(Seconds(next->admitted_at - next->submitted_at));
     metrics.prompt_tokens.Add(next->request.prompt.size());
@@ -289,39 +324,85 @@ Status Engine::Impl::Reserve(Generation& generation) {
 void Engine::Impl::Step() {
   builder.Build(running, batch);
   if (batch.tokens.empty()) return;
+  for (const SliceOwner& owner : batch.owners)
+    if (owner.prefill) LookAhead(*model, *owner.generation, owner.generation->num_prefilled + owner.num_tokens);
   const SteadyTime started_at = std::chrono::steady_clock::now();
   Result<StepOutput> output = RunBackbone();
   const SteadyTime ended_at = std::chrono::steady_clock::now();
   metrics.step_seconds.Observe(Seconds(ended_at - started_at));
   metrics.batch_tokens.Observe(static_cast<double>(batch.tokens.size()));
   metrics.batch_sequences.Observe(static_cast<double>(batch.slices.size()));
-  if (!output) {
-    log::Error("step of {} with {} tokens of {} sequences failed: {}", model->name(), batch.tokens.size(),
-               batch.slices.size(), output.error().message);
-    for (const SliceOwner& owner : batch.owners)
-      if (!owner.generation->finished) progress.Fail(*owner.generation, output.error());
-    return;
-  }
+  if (!output) return StepFailed(output.error());
   const StepResult result{*output, static_cast<uint32_t>(batch.tokens.size()), ended_at};
   for (const SliceOwner& owner : batch.owners) progress.Take(owner, result);
 }
 
+void Engine::Impl::StepFailed(const Error& error) {
+  log::Error("step of {} with {} tokens of {} sequences failed: {}", model->name(), batch.tokens.size(),
+             batch.slices.size(), error.message);
+  // A generation has one owner for each of its choices.
+  std::vector<Generation*> generations;
+  for (const SliceOwner& owner : batch.owners)
+    if (std::find(generations.begin(), generations.end(), owner.generation) == generations.end())
+      generations.push_back(owner.generation);
+  if (rows_failure) last_rows_failure = rows_failure;
+  for (Generation* generation : generations) {
+    if (generation->finished || generation->cancelled) continue;
+    if (!rows_failure) {
+      progress.Fail(*generation, error);
+    } else if (generation->uses_memory) {
+      MemoryFailed(*generation, *rows_failure);
+    } else if (stepped) {
+      progress.Restart(*generation);
+    }
+  }
+}
+
+void Engine::Impl::MemoryFailed(Generation& generation, const Error& error) {
+  if (generation.request.memory.skip_on_error) return progress.SkipMemory(generation, error);
+  progress.Fail(generation, error);
+}
+
+Status Engine::Impl::AwaitAllRows(engram_batch_rows* rows) const {
+  for (uint32_t layer = 0; layer < model->memory()->layers().size(); ++layer)
+    if (auto view = model->memory()->AwaitRows(rows, layer); !view) return std::move(view).error();
+  return {};
+}
+
 Result<StepOutput> Engine::Impl::RunBackbone() {
   BatchRows rows(model->memory(), batch);
+  rows_failure.reset();
+  stepped = false;
+  // A step that fails on its way costs every sequence in it; where that is likely, rows come first.
+  if (rows.get() != nullptr && model->memory()->failing()) {
+    if (Status come = AwaitAllRows(rows.get()); !come) {
+      rows_failure = come.error();
+      return std::move(come).error();
+    }
+  }
+  stepped = true;
   engram_batch step{};
-  step.flags = batch.wants_gates ? uint32_t{ENGRAM_BATCH_GATES} : 0u;
+  const bool counts_gates = recorder && rows.get() != nullptr;
+  step.flags = batch.wants_gates || counts_gates ? uint32_t{ENGRAM_BATCH_GATES} : 0u;
+  if (batch.wants_lens) step.flags |= ENGRAM_BATCH_LENS;
   step.num_slices = static_cast<uint32_t>(batch.slices.size());
   step.num_tokens = static_cast<uint32_t>(batch.tokens.size());
   step.slices = batch.slices.data();
   step.tokens = batch.tokens.data();
   step.wants_logits = batch.wants_logits.data();
   step.rows = rows.get();
-  ENGRAM_TRY(StepOutput output, model->backbone().Step(step));
+  Result<StepOutput> done = model->backbone().Step(step);
+  if (!done) {
+    if (rows.get() != nullptr) rows_failure = model->memory()->BatchFailure();
+    return done;
+  }
+  StepOutput output = *std::move(done);
   if (output.num_logits != batch.num_logits || (output.logits == nullptr && batch.num_logits > 0))
     return Internal(
         fmt::format("the backbone returned {} rows of logits, {} were asked for", output.num_logits, batch.num_logits));
   if (batch.wants_gates && output.gates == nullptr)
     return Internal("the backbone returned no gates when asked for them");
+  if (counts_gates) recorder->Record(batch, output.gates, rows.get());
   return output;
 }
 
@@ -346,6 +427,10 @@ Engine::~Engine() {
 
 const Model& Engine::model() const {
   return *impl_->model;
+}
+
+GateStatistics* Engine::gate_statistics() const {
+  return impl_->gates.get();
 }
 
 Result<GenerationId> Engine::Submit(GenerationRequest request, std::shared_ptr<GenerationListener> listener) {

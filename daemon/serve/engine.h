@@ -12,6 +12,7 @@
 
 #include "core/metrics.h"
 #include "core/result.h"
+#include "serve/gate_statistics.h"
 #include "serve/generation.h"
 #include "serve/model.h"
 
@@ -23,6 +24,7 @@ struct EngineOptions {
   uint32_t max_batch_tokens = 512;  // tokens per step; also bounded by the backbone
   uint32_t prefill_chunk = 256;     // most prompt tokens of one sequence per step
   uint32_t max_choices = 16;        // n per request
+  GateStatisticsOptions gates;
   bool operator==(const EngineOptions&) const = default;
 };
 
@@ -40,6 +42,8 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   const Model& model() const;
+  // What the memory's gates did; nullptr when they are not counted (a plain model, or switched off).
+  GateStatistics* gate_statistics() const;
 
   // Checks the request (kInvalidArgument with the field: token ids, lengths, ranges), computes its row ids on the
   // calling thread and queues it. kResourceExhausted when the queue is full or the request can never fit the KV cache,

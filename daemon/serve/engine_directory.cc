@@ -16,11 +16,30 @@ void EngineDirectory::Publish(std::shared_ptr<Engine> engine) {
   } else {
     replaced = std::exchange(*same, std::move(engine));
   }
+  ++version_;
+}
+
+bool EngineDirectory::Remove(std::string_view model_name) {
+  std::shared_ptr<Engine> removed;  // as above
+  std::lock_guard lock(mutex_);
+  const auto found = std::find_if(engines_.begin(), engines_.end(), [&](const std::shared_ptr<Engine>& engine) {
+    return engine->model().name() == model_name;
+  });
+  if (found == engines_.end()) return false;
+  removed = std::move(*found);
+  engines_.erase(found);
+  ++version_;
+  return true;
+}
+
+uint64_t EngineDirectory::version() const {
+  std::lock_guard lock(mutex_);
+  return version_;
 }
 
 Result<std::shared_ptr<Engine>> EngineDirectory::Find(std::string_view model_name) const {
   std::lock_guard lock(mutex_);
-  if (engines_.empty()) return Unavailable("no model is loaded yet");
+  if (engines_.empty()) return Unavailable("no model is loaded");
   if (model_name.empty()) return engines_.front();
   for (const std::shared_ptr<Engine>& engine : engines_)
     if (engine->model().name() == model_name) return engine;

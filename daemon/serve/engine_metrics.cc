@@ -3,6 +3,8 @@
 
 #include <functional>
 
+#include "memory/latency.h"
+
 namespace engram {
 namespace {
 
@@ -38,6 +40,9 @@ EngineMetrics::EngineMetrics(MetricRegistry& r, const std::string& model)
       prompt_tokens(
           r.GetCounter("engramd_prompt_tokens_total", "Prompt tokens of admitted generations.", {{"model", model}})),
       generated_tokens(r.GetCounter("engramd_generated_tokens_total", "Tokens sampled.", {{"model", model}})),
+      memory_skips(r.GetCounter("engramd_memory_skips_total",
+                                "Generations that went on without memory because rows could not be read.",
+                                {{"model", model}})),
       queue_seconds(r.GetHistogram("engramd_request_queue_seconds", "From submission to admission.", DurationBounds(),
                                    {{"model", model}})),
       time_to_first_token_seconds(r.GetHistogram("engramd_time_to_first_token_seconds",
@@ -78,6 +83,41 @@ void CollectMemory(MetricSink& sink, const std::string& model, const ModelMemory
                 [](const LayerRowStats& s) { return static_cast<double>(s.stall_ns) * 1e-9; });
   layer_counter("engramd_memory_gather_seconds_total", "From a batch's start until the layer's rows were in memory.",
                 [](const LayerRowStats& s) { return static_cast<double>(s.gather_ns) * 1e-9; });
+  layer_counter("engramd_memory_lead_seconds_total", "Time the layer's rows lay ready before a step asked for them.",
+                [](const LayerRowStats& s) { return static_cast<double>(s.lead_ns) * 1e-9; });
+  layer_counter("engramd_memory_timeouts_total", "Waits for the layer's rows that reached memory.read_timeout.",
+                [](const LayerRowStats& s) { return s.timeouts; });
+  sink.Value("engramd_memory_lookahead_rows_total", MetricType::kCounter, "Rows of prompts read ahead of their batch.",
+             {{"model", model}}, static_cast<double>(memory.lookahead_rows()));
+  if (const auto warm_up = memory.warm_up()) {
+    sink.Value("engramd_memory_warmup_rows", MetricType::kGauge, "Rows of the last run that were read again.",
+               {{"model", model}}, static_cast<double>(warm_up->rows_done));
+    sink.Value("engramd_memory_warmup_total_rows", MetricType::kGauge, "Rows of the last run to read again.",
+               {{"model", model}}, static_cast<double>(warm_up->rows_total));
+    sink.Value("engramd_memory_hot_set_saves_total", MetricType::kCounter, "Times the hot rows of caches were saved.",
+               {{"model", model}}, static_cast<double>(warm_up->saves));
+  }
+
+  if (const Result<MemoryView> view = memory.View()) {
+    sink.Value("engramd_memory_version", MetricType::kGauge, "The memory version that requests begin with.",
+               {{"model", model}}, static_cast<double>(view->version()));
+    const auto edited = [&](std::string_view name, std::string_view help, auto value) {
+      for (size_t i = 0; i < memory.layers().size(); ++i)
+        sink.Value(name, MetricType::kGauge, help, {{"model", model}, {"layer", std::to_string(memory.layers()[i])}},
+                   static_cast<double>(value(view->edits->layers[i])));
+    };
+    edited("engramd_memory_edited_rows", "Rows shown in place of the table's.",
+           [](const RowMap& rows) { return rows.size(); });
+    edited("engramd_memory_edited_bytes", "Bytes the current version's edited rows take.",
+           [](const RowMap& rows) { return rows.resident_bytes(); });
+  }
+  const std::vector<std::shared_ptr<const Overlay>> overlays = memory.overlays().List();
+  uint64_t overlay_bytes = 0;
+  for (const auto& overlay : overlays) overlay_bytes += overlay->num_bytes();
+  sink.Value("engramd_overlays", MetricType::kGauge, "Overlays that requests can attach.", {{"model", model}},
+             static_cast<double>(overlays.size()));
+  sink.Value("engramd_overlay_bytes", MetricType::kGauge, "Bytes these overlays take.", {{"model", model}},
+             static_cast<double>(overlay_bytes));
 
   const std::vector<TierTableStats> tiers = memory.tier_stats();
   const auto tier_value = [&](std::string_view name, MetricType type, std::string_view help, auto value) {
@@ -95,11 +135,24 @@ void CollectMemory(MetricSink& sink, const std::string& model, const ModelMemory
   tier_counter("engramd_tier_fills_total", "Rows written to a tier.", &engram_tier_stats::fills);
   tier_counter("engramd_tier_evictions_total", "Rows a tier dropped for others.", &engram_tier_stats::evictions);
   tier_counter("engramd_tier_errors_total", "Operations of a tier that failed.", &engram_tier_stats::errors);
+  tier_counter("engramd_tier_retries_total", "Reads of a tier's medium that were tried again.",
+               &engram_tier_stats::retries);
   tier_counter("engramd_tier_bytes_read_total", "Bytes a tier read from its medium.", &engram_tier_stats::bytes_read);
   tier_value("engramd_tier_resident_bytes", MetricType::kGauge, "Bytes a tier holds.",
              [](const TierTableStats& t) { return t.counters.resident_bytes; });
   tier_value("engramd_tier_capacity_bytes", MetricType::kGauge, "Bytes a tier can hold.",
              [](const TierTableStats& t) { return t.capacity_bytes; });
+  tier_value("engramd_tier_queue_depth", MetricType::kGauge, "Reads of a tier's medium under way.",
+             [](const TierTableStats& t) { return t.counters.queue_depth; });
+  for (const TierTableStats& tier : tiers) {
+    const LatencyCounts counts = tier.counters.read_latency;
+    if (LatencyCount(counts) == 0) continue;  // memory has none, and a device none yet
+    sink.Distribution("engramd_tier_read_seconds",
+                      "Single reads of a tier's medium; the sum takes each for the middle of a bucket of a quarter "
+                      "octave.",
+                      {{"model", model}, {"tier", tier.tier}, {"layer", std::to_string(tier.layer)}},
+                      LatencyOctaveSeconds(), LatencyOctaves(counts), LatencySum(counts) * 1e-6);
+  }
 }
 
 }  // namespace engram

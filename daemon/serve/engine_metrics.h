@@ -21,6 +21,7 @@ struct EngineMetrics {
   std::array<Counter*, 4> requests;  // by FinishReason
   Counter& prompt_tokens;
   Counter& generated_tokens;
+  Counter& memory_skips;
   Histogram& queue_seconds;
   Histogram& time_to_first_token_seconds;
   Histogram& time_per_output_token_seconds;

@@ -29,6 +29,14 @@ struct MemoryParams {
   bool enabled = true;  // false: run as if the model had no Engram module
   bool gates = false;   // report gates of every processed position; nothing when memory is off or the model has none
   bool rows = false;    // report row ids of every processed position; as gates
+  std::optional<uint64_t> as_of;      // the memory version to see; unset: the current one
+  std::vector<std::string> overlays;  // attached in this order; at most kMaxOverlays
+  bool skip_on_error = false;         // rows cannot be read: go on without memory, rather than fail
+};
+
+// A close look at every prompt position; nothing is generated (max_tokens is 0) and prompt_logprobs is off.
+struct InspectParams {
+  uint32_t top = 5;  // likeliest tokens reported per layer
 };
 
 struct GenerationRequest {
@@ -45,6 +53,7 @@ struct GenerationRequest {
   bool prompt_logprobs = false;      // also for the prompt (needs logprobs)
   SamplingParams sampling;
   MemoryParams memory;
+  std::optional<InspectParams> inspect;
 };
 
 struct TokenLogprob {
@@ -53,10 +62,20 @@ struct TokenLogprob {
   std::vector<std::pair<int32_t, float>> top;  // most likely first
 };
 
+// What the model would say after one layer.
+struct LensLayer {
+  float kl = 0;                                // KL(final distribution || this one), nats
+  std::vector<std::pair<int32_t, float>> top;  // likeliest tokens and their probabilities
+};
+
 // Everything the backbone reported of one processed position.
 struct PositionTrace {
   std::vector<float> gates;    // [engram_layers][streams]; empty if not asked
   std::vector<uint64_t> rows;  // [engram_layers][columns]; empty if not asked
+  // Only with GenerationRequest::inspect, and empty where the backbone cannot tell.
+  std::vector<float> memory_norms;  // [engram_layers][streams] norm of what memory added to the stream
+  std::vector<float> stream_norms;  // [engram_layers][streams] norm of the stream before
+  std::vector<LensLayer> lens;      // [layers]
 };
 
 enum class FinishReason { kStop, kLength, kCancelled, kError };
@@ -91,11 +110,15 @@ struct GenerationEvent {
   // kChoiceDone
   FinishReason finish_reason = FinishReason::kStop;
   std::optional<int32_t> stop_token;  // the EOS or stop token that ended it; it is not reported as kToken
+  // Set where memory was given up on the way (MemoryParams.skip_on_error): tokens of the choice sampled before that,
+  // with memory. All later ones are those of a run without memory that was given the same tokens so far.
+  std::optional<uint32_t> skipped_from;
+  std::string skip_reason;
 
   // kDone
   Usage usage;
-  uint64_t memory_version = 0;
-  std::optional<Error> error;  // set when finish_reason is kError for any choice
+  uint64_t memory_version = 0;  // that it saw from its first token to its last; 0 for a plain model
+  std::optional<Error> error;   // set when finish_reason is kError for any choice
 };
 
 // Receives events on the engine thread; must not block or throw. Destroyed on any thread.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "serve/lens.h"
 
 namespace engram {
 
@@ -28,7 +29,8 @@ void GenerationProgress::Take(const SliceOwner& owner, const StepResult& step) {
   if (owner.prefill) return TakePrefill(owner, step);
   Choice& choice = generation.choices[owner.choice];
   if (choice.done) return;
-  ++choice.num_processed;
+  choice.num_processed += owner.num_tokens;
+  if (owner.replay) return;
   std::vector<PositionTrace> traces;
   if (generation.traces_gates || generation.traces_rows)
     traces.push_back(TracePosition(layout_, generation.traces_gates ? step.output.gates : nullptr, step.num_tokens,
@@ -40,12 +42,16 @@ void GenerationProgress::TakePrefill(const SliceOwner& owner, const StepResult& 
   Generation& generation = *owner.generation;
   const GenerationRequest& request = generation.request;
   const uint32_t begin = generation.num_prefilled;
-  if (generation.traces_gates || generation.traces_rows)
-    for (uint32_t i = 0; i < owner.num_tokens; ++i)
-      generation.prompt_traces.push_back(TracePosition(
-          layout_, generation.traces_gates ? step.output.gates : nullptr, step.num_tokens, owner.first_token + i,
-          generation.traces_rows ? generation.prompt_row_ids.data() + size_t{begin + i} * layout_.ids_per_token
-                                 : nullptr));
+  const bool traced = generation.traces_gates || generation.traces_rows || request.inspect.has_value();
+  for (uint32_t i = 0; traced && i < owner.num_tokens; ++i) {
+    generation.prompt_traces.push_back(TracePosition(
+        layout_, generation.traces_gates ? step.output.gates : nullptr, step.num_tokens, owner.first_token + i,
+        generation.traces_rows ? generation.prompt_row_ids.data() + size_t{begin + i} * layout_.ids_per_token
+                               : nullptr));
+    if (!request.inspect) continue;
+    if (Status seen = Inspect(owner, i, step, generation.prompt_traces.back()); !seen)
+      return Fail(generation, std::move(seen).error());
+  }
   if (request.prompt_logprobs) {
     if (begin == 0) generation.prompt_logprobs.emplace_back();
     for (uint32_t i = 0; i < owner.num_tokens && begin + i + 1 < request.prompt.size(); ++i) {
@@ -58,7 +64,8 @@ void GenerationProgress::TakePrefill(const SliceOwner& owner, const StepResult& 
   generation.num_prefilled += owner.num_tokens;
   if (!generation.prefilled()) return;
   generation.prompt_row_ids = {};
-  if (request.prompt_logprobs || generation.traces_gates || generation.traces_rows) {
+  generation.prompt_guarded = {};
+  if (request.prompt_logprobs || traced) {
     GenerationEvent event;
     event.kind = GenerationEvent::Kind::kPrompt;
     event.prompt_logprobs = std::move(generation.prompt_logprobs);
@@ -68,6 +75,31 @@ void GenerationProgress::TakePrefill(const SliceOwner& owner, const StepResult& 
   }
   if (request.max_tokens == 0) return FinishAll(generation, FinishReason::kLength);
   StartDecoding(generation, LogitsRow(step, owner.first_logits + owner.num_logits - 1), step);
+}
+
+Status GenerationProgress::Inspect(const SliceOwner& owner, uint32_t i, const StepResult& step,
+                                   PositionTrace& trace) const {
+  const BackboneInfo& info = model_.backbone().info();
+  const StepOutput& output = step.output;
+  const auto norms_of = [&](const float* norms) {
+    std::vector<float> of_token;
+    for (size_t layer = 0; norms != nullptr && layer < info.engram_layers.size(); ++layer) {
+      const float* at = norms + (layer * step.num_tokens + owner.first_token + i) * info.num_streams;
+      of_token.insert(of_token.end(), at, at + info.num_streams);
+    }
+    return of_token;
+  };
+  if (owner.generation->uses_memory) {
+    trace.memory_norms = norms_of(output.memory_norms);
+    trace.stream_norms = norms_of(output.stream_norms);
+  }
+  if (output.lens_logits == nullptr) return {};
+  std::vector<std::span<const float>> layers;
+  for (size_t layer = 0; layer < info.num_layers; ++layer)
+    layers.emplace_back(output.lens_logits + (layer * output.num_logits + owner.first_logits + i) * size_t{vocab_size_},
+                        vocab_size_);
+  ENGRAM_TRY(trace.lens, LensOf(layers, owner.generation->request.inspect->top));
+  return {};
 }
 
 void GenerationProgress::StartDecoding(Generation& generation, std::span<const float> logits, const StepResult& step) {
@@ -106,9 +138,16 @@ void GenerationProgress::SampleNext(Generation& generation, uint32_t index, std:
 
   const bool last = choice.num_generated == request.max_tokens;
   choice.next_token = token;
+  if (choice.recent.size() == kMaxTrackedOrder) choice.recent.erase(choice.recent.begin());
+  choice.recent.push_back(token);
+  choice.tokens.push_back(token);
   if (generation.uses_memory && !last) {
     choice.row_ids.clear();
     model_.memory()->AppendRowIds(*choice.rows, {&token, 1}, choice.row_ids);
+    if (generation.has_guarded) {
+      choice.guarded.clear();
+      model_.memory()->AppendGuarded(generation.view, choice.tail, {&token, 1}, 0, choice.guarded);
+    }
   }
   GenerationEvent event;
   event.kind = GenerationEvent::Kind::kToken;
@@ -155,6 +194,8 @@ void GenerationProgress::FinishChoice(Generation& generation, uint32_t index, Fi
   event.traces = std::move(traces);
   event.finish_reason = reason;
   event.stop_token = stop_token;
+  event.skipped_from = choice.skipped_from;
+  event.skip_reason = generation.skip_reason;
   Emit(generation, std::move(event));
   if (std::all_of(generation.choices.begin(), generation.choices.end(), [](const Choice& c) { return c.done; }))
     FinishGeneration(generation);
@@ -170,6 +211,40 @@ void GenerationProgress::Fail(Generation& generation, Error error) {
   FinishAll(generation, FinishReason::kError);
 }
 
+Status GenerationProgress::RenewSequence(const Generation& generation, Choice& choice) {
+  // On this thread nobody can take the room between the two calls.
+  model_.backbone().FreeSequence(std::exchange(choice.sequence, engram_sequence_id{0}));
+  ENGRAM_TRY(choice.sequence, model_.backbone().NewSequence(generation.reserve_tokens()));
+  return {};
+}
+
+void GenerationProgress::Restart(Generation& generation) {
+  if (!generation.prefilled()) {
+    generation.num_prefilled = 0;
+    generation.prompt_logprobs.clear();
+    generation.prompt_traces.clear();
+    if (Status renewed = RenewSequence(generation, generation.choices[0]); !renewed)
+      Fail(generation, std::move(renewed).error());
+    return;
+  }
+  for (Choice& choice : generation.choices) {
+    if (choice.done) continue;
+    choice.num_processed = 0;
+    if (Status renewed = RenewSequence(generation, choice); !renewed)
+      return Fail(generation, std::move(renewed).error());
+  }
+}
+
+void GenerationProgress::SkipMemory(Generation& generation, const Error& reason) {
+  generation.uses_memory = generation.traces_gates = generation.traces_rows = generation.has_guarded = false;
+  generation.skip_reason = reason.message;
+  generation.progress->store(UINT32_MAX, std::memory_order_relaxed);
+  for (Choice& choice : generation.choices)
+    if (!choice.done) choice.skipped_from = choice.num_generated;
+  metrics_.memory_skips.Add();
+  Restart(generation);
+}
+
 void GenerationProgress::FinishGeneration(Generation& generation) {
   // One reason per request: the worst of its choices.
   FinishReason reason = generation.choices[0].reason;
@@ -182,7 +257,12 @@ void GenerationProgress::FinishGeneration(Generation& generation) {
   event.kind = GenerationEvent::Kind::kDone;
   event.finish_reason = reason;
   event.usage = {static_cast<uint32_t>(generation.request.prompt.size()), generation.completion_tokens, 0};
+  event.memory_version = generation.view.version();
   event.error = std::move(generation.error);
+  if (generation.progress) generation.progress->store(UINT32_MAX, std::memory_order_relaxed);
+  // Who hears that it is done may rely on what it held being let go.
+  generation.has_guarded = false;
+  generation.view = {};
   Emit(generation, std::move(event));
   generation.finished = true;
   on_finished_(generation.id);

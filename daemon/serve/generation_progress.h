@@ -37,9 +37,15 @@ class GenerationProgress {
   // Ends all choices that have not ended, which ends the generation.
   void FinishAll(Generation& generation, FinishReason reason);
   void Fail(Generation& generation, Error error);
+  // For one whose sequences are lost: new ones take in all its tokens again before it goes on. Only without memory.
+  void Restart(Generation& generation);
+  // Goes on without memory from here, because of `reason`; what was sampled so far stays.
+  void SkipMemory(Generation& generation, const Error& reason);
 
  private:
   void TakePrefill(const SliceOwner& owner, const StepResult& step);
+  // Adds what a step with the lens tells of token `i` of the slice.
+  Status Inspect(const SliceOwner& owner, uint32_t i, const StepResult& step, PositionTrace& trace) const;
   void StartDecoding(Generation& generation, std::span<const float> logits, const StepResult& step);
   void SampleNext(Generation& generation, uint32_t index, std::span<const float> logits, const StepResult& step,
                   std::vector<PositionTrace> traces);
@@ -49,6 +55,7 @@ class GenerationProgress {
   void FinishWithHeldText(Generation& generation, uint32_t index, FinishReason reason,
                           std::optional<int32_t> stop_token, std::vector<PositionTrace> traces);
   void FinishGeneration(Generation& generation);
+  Status RenewSequence(const Generation& generation, Choice& choice);
   std::span<const float> LogitsRow(const StepResult& step, uint32_t row) const;
 
   const Model& model_;

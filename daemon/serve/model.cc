@@ -113,15 +113,15 @@ Status CheckBackbone(const BackboneInfo& info, const ServingConfig& config, cons
 
 Model::~Model() = default;
 
+std::string Model::NameOf(const std::filesystem::path& directory) {
+  // "models/x/" ends in an empty component.
+  return (directory.has_filename() ? directory : directory.parent_path()).filename().string();
+}
+
 Result<std::unique_ptr<Model>> Model::Load(ModelOptions options) {
   std::unique_ptr<Model> model(new Model);
   model->directory_ = options.directory;
-  model->name_ = options.name;
-  if (model->name_.empty()) {
-    // "models/x/" ends in an empty component.
-    const std::filesystem::path& dir = options.directory;
-    model->name_ = (dir.has_filename() ? dir : dir.parent_path()).filename().string();
-  }
+  model->name_ = options.name.empty() ? NameOf(options.directory) : options.name;
   const std::filesystem::path config_path = options.directory / "config.json";
   ENGRAM_TRY(const json::object config_json, ReadObject(config_path));
   ENGRAM_TRY(const ServingConfig config, ParseConfig(config_json, config_path));
@@ -148,10 +148,17 @@ Result<std::unique_ptr<Model>> Model::Load(ModelOptions options) {
           fmt::format("{} has an engram object, but no tier is configured for its tables", config_path.string()));
     ENGRAM_TRY(CompressedMap map, CompressedMap::Build(*model->tokenizer_, config.vocab_size));
     ENGRAM_CHECK_OK(map.CheckShipped(options.directory));
-    ENGRAM_TRY(model->memory_,
-               ModelMemory::Open({model->name_, options.directory, *config.engram, std::move(options.tiers),
-                                  std::move(options.packed_tables), options.memory_budget_bytes},
-                                 std::move(map)));
+    ENGRAM_TRY(model->memory_, ModelMemory::Open({.model_name = model->name_,
+                                                  .model_dir = options.directory,
+                                                  .config = *config.engram,
+                                                  .tiers = std::move(options.tiers),
+                                                  .packed_tables = std::move(options.packed_tables),
+                                                  .budget_bytes = options.memory_budget_bytes,
+                                                  .retain_versions = options.retain_versions,
+                                                  .hot_sets = std::move(options.hot_sets),
+                                                  .read_timeout = options.read_timeout,
+                                                  .lookahead_tokens = options.lookahead_tokens},
+                                                 std::move(map)));
     rows = model->memory_.get();
   }
   ENGRAM_TRY(model->backbone_,

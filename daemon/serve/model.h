@@ -3,6 +3,7 @@
 // thread (blocks, may take minutes); afterwards only its engine touches the backbone; the const parts are for all.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -25,8 +26,12 @@ struct ModelOptions {
   std::shared_ptr<const PluginLibrary> backbone;
   PluginOptions backbone_options;
   std::vector<TierSpec> tiers;
-  std::map<uint32_t, std::filesystem::path> packed_tables;  // by model layer; the others: safetensors
-  uint64_t memory_budget_bytes = 0;                         // of the tiers; 0: no limit
+  std::map<uint32_t, std::filesystem::path> packed_tables;           // by model layer; the others: safetensors
+  uint64_t memory_budget_bytes = 0;                                  // of the tiers; 0: no limit
+  uint32_t retain_versions = 1000;                                   // of the memory, for as_of
+  std::optional<HotSetOptions> hot_sets;                             // not given: caches start cold
+  std::chrono::milliseconds read_timeout = RowGather::kReadTimeout;  // of a layer's rows in a step
+  uint32_t lookahead_tokens = 1024;  // of a prompt, whose rows are read before a step needs them; 0: none
 };
 
 class Model {
@@ -35,6 +40,8 @@ class Model {
   // against the tables, compressed size against the config. Messages name the file and both values.
   static Result<std::unique_ptr<Model>> Load(ModelOptions options);
   ~Model();
+  // What a model in `directory` is called when nobody gives it a name: the last part of the path.
+  static std::string NameOf(const std::filesystem::path& directory);
 
   const std::string& name() const { return name_; }
   const std::filesystem::path& directory() const { return directory_; }

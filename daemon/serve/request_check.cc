@@ -41,6 +41,22 @@ Status CheckSampling(const SamplingParams& p, uint32_t vocab_size) {
   return {};
 }
 
+Status CheckMemory(const MemoryParams& memory) {
+  const std::vector<std::string>& names = memory.overlays;
+  if (names.size() > kMaxOverlays)
+    return InvalidArgument(
+        fmt::format("engram.overlays has {} names, at most {} are taken", names.size(), kMaxOverlays),
+        "engram.overlays");
+  for (size_t i = 0; i < names.size(); ++i) {
+    const std::string field = fmt::format("engram.overlays[{}]", i);
+    if (names[i].empty() || names[i].size() > kMaxOverlayNameBytes)
+      return InvalidArgument(
+          fmt::format("{} is a name of {} bytes, must have 1 to {}", field, names[i].size(), kMaxOverlayNameBytes),
+          field);
+  }
+  return {};
+}
+
 }  // namespace
 
 Status CheckRequest(const GenerationRequest& request, const RequestLimits& limits) {
@@ -76,6 +92,10 @@ Status CheckRequest(const GenerationRequest& request, const RequestLimits& limit
                            "logprobs");
   if (request.prompt_logprobs && !request.logprobs)
     return InvalidArgument("prompt_logprobs needs logprobs", "logprobs");
+  if (request.inspect && (request.max_tokens != 0 || request.num_choices != 1 || request.prompt_logprobs))
+    return InvalidArgument("a prompt that is inspected is not continued and has no other log-probabilities",
+                           "max_tokens");
+  ENGRAM_CHECK_OK(CheckMemory(request.memory));
   return CheckSampling(request.sampling, limits.vocab_size);
 }
 

@@ -20,6 +20,8 @@ inline constexpr uint32_t kMaxLogprobs = 20;
 inline constexpr size_t kMaxStopStrings = 16;
 inline constexpr size_t kMaxStopBytes = 1024;  // each
 inline constexpr size_t kMaxStopTokens = 128;
+inline constexpr size_t kMaxOverlays = 16;
+inline constexpr size_t kMaxOverlayNameBytes = 200;
 
 struct RequestLimits {
   uint32_t vocab_size = 0;
@@ -28,7 +30,7 @@ struct RequestLimits {
 };
 
 // kInvalidArgument with the field in OpenAI's spelling ("prompt", "max_tokens", "n", "stop", "stop_token_ids",
-// "logprobs", "temperature", ...) and both the value and the limit in the message.
+// "logprobs", "temperature", "engram.overlays", ...) and both the value and the limit in the message.
 Status CheckRequest(const GenerationRequest& request, const RequestLimits& limits);
 
 }  // namespace engram

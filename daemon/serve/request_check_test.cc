@@ -87,6 +87,12 @@ TEST(RequestCheck, EveryFieldIsNamed) {
        [](auto& r) {
          r.sampling.logit_bias.assign(kMaxLogitBiasTokens + 1, {1, 1});
        }},
+      {"engram.overlays", [](auto& r) { r.memory.overlays.assign(kMaxOverlays + 1, "a"); }},
+      {"engram.overlays[1]",
+       [](auto& r) {
+         r.memory.overlays = {"a", ""};
+       }},
+      {"engram.overlays[0]", [](auto& r) { r.memory.overlays = {std::string(kMaxOverlayNameBytes + 1, 'a')}; }},
   };
   for (size_t i = 0; i < cases.size(); ++i) {
     GenerationRequest request = Good();

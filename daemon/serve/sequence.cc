@@ -25,8 +25,9 @@ bool Generation::ends_on(int32_t token, const std::vector<int32_t>& eos_token_id
   return (!request.ignore_eos && contains(eos_token_ids)) || contains(request.stop_token_ids);
 }
 
-std::unique_ptr<Generation> MakeGeneration(const Model& model, const RowLayout& layout, GenerationRequest request,
-                                           std::shared_ptr<GenerationListener> listener, uint64_t seed) {
+Result<std::unique_ptr<Generation>> MakeGeneration(const Model& model, const RowLayout& layout,
+                                                   GenerationRequest request,
+                                                   std::shared_ptr<GenerationListener> listener, uint64_t seed) {
   auto generation = std::make_unique<Generation>();
   generation->submitted_at = std::chrono::steady_clock::now();
   generation->seed = request.sampling.seed.value_or(seed);
@@ -36,12 +37,37 @@ std::unique_ptr<Generation> MakeGeneration(const Model& model, const RowLayout& 
   generation->request = std::move(request);
   generation->listener = std::move(listener);
   generation->choices.resize(generation->request.num_choices);
+  const MemoryParams& memory = generation->request.memory;
+  if (model.memory() != nullptr) {
+    ENGRAM_TRY(generation->view, model.memory()->View(memory.as_of, memory.overlays));
+  } else if (!memory.overlays.empty() || memory.as_of.value_or(0) != 0) {
+    return NotFound("the model \"" + model.name() + "\" has no Engram tables, so no overlays and no version but 0",
+                    memory.overlays.empty() ? "engram.as_of" : "engram.overlays[0]");
+  }
   if (generation->uses_memory) {
+    generation->has_guarded = generation->view.has_guarded();
+    generation->progress = std::make_shared<PromptProgress>(0);
     generation->prompt_row_ids.reserve(generation->request.prompt.size() * layout.ids_per_token);
     generation->rows.emplace(model.memory()->geometry());
     model.memory()->AppendRowIds(*generation->rows, generation->request.prompt, generation->prompt_row_ids);
+    if (generation->has_guarded)
+      model.memory()->AppendGuarded(generation->view, generation->tail, generation->request.prompt, 0,
+                                    generation->prompt_guarded);
   }
   return generation;
+}
+
+void LookAhead(const Model& model, Generation& generation, uint32_t begun) {
+  if (!generation.uses_memory) return;
+  generation.progress->store(begun, std::memory_order_relaxed);
+  const uint64_t window = model.memory()->lookahead_tokens();
+  const uint64_t prompt = generation.request.prompt.size();
+  const auto end = static_cast<uint32_t>(std::min(begun + window, prompt));
+  const uint32_t first = std::max(generation.num_looked_ahead, begun);
+  // Not a few tokens at a time, each time.
+  if (first >= end || (end < prompt && end - first < window / 4)) return;
+  model.memory()->LookAhead(generation.view, generation.progress, generation.prompt_row_ids, first, end);
+  generation.num_looked_ahead = end;
 }
 
 void StartChoice(const Model& model, Generation& generation, uint32_t index) {
@@ -49,6 +75,9 @@ void StartChoice(const Model& model, Generation& generation, uint32_t index) {
   Choice& choice = generation.choices[index];
   choice.num_processed = generation.num_prefilled;
   choice.rows = generation.rows;
+  choice.tail = generation.tail;
+  const size_t known = std::min<size_t>(request.prompt.size(), kMaxTrackedOrder - 1);
+  choice.recent.assign(request.prompt.end() - static_cast<ptrdiff_t>(known), request.prompt.end());
   choice.sampler.emplace(request.sampling, generation.seed, index, request.prompt, request.max_tokens,
                          model.backbone().info().vocab_size);
   choice.decoder.emplace(model.tokenizer(), request.skip_special_tokens);

@@ -17,6 +17,7 @@
 #include "serve/generation.h"
 #include "serve/model.h"
 #include "serve/sampler.h"
+#include "serve/top_ngrams.h"
 #include "text/stop_strings.h"
 #include "text/tokenizer.h"
 
@@ -40,16 +41,21 @@ struct RowLayout {
 struct Choice {
   engram_sequence_id sequence = 0;  // 0: none. Until the prompt is done, all but the first only hold a reservation
   bool done = false;
-  int32_t next_token = 0;            // sampled, not yet processed
-  uint32_t num_processed = 0;        // tokens in the backbone's sequence
-  uint32_t num_generated = 0;        // tokens sampled
-  std::vector<uint64_t> row_ids;     // [layers][columns] of next_token; empty when memory is off
-  std::optional<RowAddresser> rows;  // has seen everything up to next_token
+  int32_t next_token = 0;             // sampled, not yet processed
+  uint32_t num_processed = 0;         // tokens in the backbone's sequence
+  uint32_t num_generated = 0;         // tokens sampled
+  std::vector<int32_t> tokens;        // those of them that go on, next_token the last
+  std::vector<uint64_t> row_ids;      // [layers][columns] of next_token; empty when memory is off
+  std::optional<RowAddresser> rows;   // has seen everything up to next_token
+  SuffixTail tail;                    // as rows; unused unless the view has guarded entries
+  std::vector<GuardedMatch> guarded;  // of next_token, as token 0
+  std::vector<int32_t> recent;        // the last tokens up to next_token, for gate statistics; kMaxTrackedOrder at most
   std::optional<Sampler> sampler;
   std::optional<StreamDecoder> decoder;
   std::optional<StopStrings> stops;
   FinishReason reason = FinishReason::kStop;
   SteadyTime last_token_at;
+  std::optional<uint32_t> skipped_from;  // as GenerationEvent's
 };
 
 struct Generation {
@@ -62,20 +68,31 @@ struct Generation {
   bool traces_gates = false;  // asked for and there are some
   bool traces_rows = false;
 
-  std::vector<uint64_t> prompt_row_ids;  // [prompt][layers][columns]; dropped once the prompt is processed
-  std::optional<RowAddresser> rows;      // has seen the prompt
-  uint32_t num_prefilled = 0;            // prompt tokens processed
-  std::vector<Choice> choices;           // [n]
+  MemoryView view;                           // what it sees from its first token to its last; dropped before kDone
+  std::shared_ptr<PromptProgress> progress;  // of the prompt's rows; set with uses_memory
+  uint32_t num_looked_ahead = 0;             // tokens whose rows are asked for ahead
+  bool has_guarded = false;                  // some overlay of the view has guarded entries
+  std::vector<uint64_t> prompt_row_ids;      // [prompt][layers][columns]; dropped once the prompt is processed
+  std::vector<GuardedMatch> prompt_guarded;  // of the prompt's tokens, ascending; dropped with the row ids
+  std::optional<RowAddresser> rows;          // has seen the prompt
+  SuffixTail tail;                           // as rows
+  uint32_t num_prefilled = 0;                // prompt tokens processed
+  std::vector<Choice> choices;               // [n]
   std::vector<std::optional<TokenLogprob>> prompt_logprobs;
   std::vector<PositionTrace> prompt_traces;
   uint32_t completion_tokens = 0;
   std::optional<Error> error;
-  bool finished = false;  // kDone was sent
+  std::string skip_reason;  // as GenerationEvent's
+  bool finished = false;    // kDone was sent
 
   SteadyTime submitted_at;
   SteadyTime admitted_at;
 
   bool prefilled() const { return num_prefilled == request.prompt.size(); }
+  // Of a choice that decodes: some of what the backbone's sequence had is to be run again before its next token.
+  bool replays(const Choice& choice) const {
+    return choice.num_processed + 1 < request.prompt.size() + choice.tokens.size();
+  }
   // Positions each sequence reserves: everything that may be processed and the last sampled token.
   uint32_t reserve_tokens() const { return static_cast<uint32_t>(request.prompt.size()) + request.max_tokens; }
   // Sequences it needs at once.
@@ -83,9 +100,14 @@ struct Generation {
   bool ends_on(int32_t token, const std::vector<int32_t>& eos_token_ids) const;
 };
 
-// The generation of a checked request: computes the prompt's row ids. `seed` is used unless the request has one.
-std::unique_ptr<Generation> MakeGeneration(const Model& model, const RowLayout& layout, GenerationRequest request,
-                                           std::shared_ptr<GenerationListener> listener, uint64_t seed);
+// The generation of a checked request: takes its view of the memory and computes the prompt's row ids. `seed` is used
+// unless the request has one. kNotFound names an overlay or version that is not there and the request's field.
+Result<std::unique_ptr<Generation>> MakeGeneration(const Model& model, const RowLayout& layout,
+                                                   GenerationRequest request,
+                                                   std::shared_ptr<GenerationListener> listener, uint64_t seed);
+
+// Has the rows of the prompt's next tokens read ahead, when all before `begun` are asked for by batches.
+void LookAhead(const Model& model, Generation& generation, uint32_t begun);
 
 // Gives choice `index` its sampler, decoder and stop strings, once the prompt has been processed.
 void StartChoice(const Model& model, Generation& generation, uint32_t index);

@@ -24,6 +24,8 @@ struct ChoiceRecord {
   std::vector<PositionTrace> traces;
   std::optional<FinishReason> reason;
   std::optional<int32_t> stop_token;
+  std::optional<uint32_t> skipped_from;
+  std::string skip_reason;
 };
 
 struct GenerationRecord {
@@ -59,6 +61,8 @@ class RecordingListener final : public GenerationListener {
         } else {
           choice.reason = event.finish_reason;
           choice.stop_token = event.stop_token;
+          choice.skipped_from = event.skipped_from;
+          choice.skip_reason = event.skip_reason;
         }
         break;
       }

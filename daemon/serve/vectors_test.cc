@@ -1,70 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The five reference models of tests/vectors through the whole engine, with the real plugins: what is generated,
-// scored and reported must be what the independent reference computed.
+// The five reference models of tests/vectors and the trained one through the whole engine, with the real plugins: what
+// is generated, scored and reported must be what the independent reference computed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cmath>
-#include <filesystem>
 
-#include "core/file.h"
-#include "serve/engine.h"
-#include "serve/test_generation.h"
-#include "support/temp_dir.h"
+#include "serve/test_vectors_model.h"
 
 namespace engram {
 namespace {
 
 namespace json = boost::json;
-namespace fs = std::filesystem;
 
-const fs::path kVectors = fs::path(ENGRAM_TEST_SOURCE_DIR) / "tests/vectors";
-
-std::vector<int32_t> Tokens(const json::value& list) {
-  return json::value_to<std::vector<int32_t>>(list);
-}
-
-class VectorsTest : public testing::TestWithParam<const char*> {
- protected:
-  // The vectors' models share one tokenizer.json, a served directory has its own.
-  void SetUp() override {
-    const fs::path source = kVectors / "models" / GetParam();
-    for (const char* name : {"config.json", "model.safetensors"}) fs::create_symlink(source / name, dir_ / name);
-    fs::create_symlink(kVectors / "tokenizer.json", dir_ / "tokenizer.json");
-    expected_ = json::parse(ReadFile(source / "expected.json", 64u << 20).value());
-    const json::value config = json::parse(ReadFile(source / "config.json", 1u << 20).value());
-    has_memory_ = config.as_object().contains("engram");
-  }
-
-  std::unique_ptr<Engine> MakeEngine(EngineOptions options = {}) {
-    const auto load = [](const char* name, engram_plugin_kind kind) {
-      auto library = PluginLibrary::Load(fs::path(ENGRAM_TEST_PLUGIN_DIR) / name, kind);
-      EXPECT_TRUE(library.has_value()) << (library ? "" : library.error().message);
-      return *library;
-    };
-    ModelOptions model_options{"vectors", dir_, load("backbone_cpu.so", ENGRAM_PLUGIN_BACKBONE), {}, {}};
-    if (has_memory_) model_options.tiers.push_back({"dram", load("tier_dram.so", ENGRAM_PLUGIN_TIER), {}});
-    Result<std::unique_ptr<Model>> model = Model::Load(std::move(model_options));
-    EXPECT_TRUE(model.has_value()) << (model ? "" : model.error().message);
-    return std::make_unique<Engine>(std::move(model).value(), options, metrics_);
-  }
-  const json::array& cases() const { return expected_.at("cases").as_array(); }
-  static GenerationRequest Greedy(const json::value& test, size_t max_tokens) {
-    GenerationRequest request;
-    request.prompt = Tokens(test.at("prompt"));
-    request.max_tokens = static_cast<uint32_t>(max_tokens);
-    request.ignore_eos = true;
-    request.sampling.temperature = 0;
-    return request;
-  }
-
-  const TempDir temp_dir_;
-  const fs::path dir_ = temp_dir_.path();
-  json::value expected_;
-  bool has_memory_ = false;
-  MetricRegistry metrics_;
-};
+using VectorsTest = VectorsModelTest;
 
 TEST_P(VectorsTest, GreedyTokensScoresGatesAndRows) {
   const auto engine = MakeEngine();
@@ -185,13 +135,30 @@ TEST_P(VectorsTest, MemoryIsCounted) {
   if (!has_memory_) GTEST_SKIP() << "a plain model";
   const auto engine = MakeEngine();
   Generate(*engine, Greedy(cases()[1], 4));
+  auto edits = std::make_shared<MemoryEdits>();
+  edits->version = 3;
+  edits->layers.resize(2);
+  ModelMemory& memory = *engine->model().memory();
+  edits->layers[1].Set(5, 3, std::vector<uint8_t>(memory.row_bytes()));
+  memory.Publish(edits);
+  memory.overlays().Put(*Overlay::Create("o", {}, 2));
   const std::string text = metrics_.Text();
-  // Two prompt tokens and three of the four generated ones.
+  const std::string edited_layer = std::to_string(memory.layers()[1]);
+  for (const std::string& line :
+       {std::string("engramd_memory_version{model=\"vectors\"} 3\n"),
+        "engramd_memory_edited_rows{model=\"vectors\",layer=\"" + edited_layer + "\"} 1\n",
+        "engramd_memory_edited_bytes{model=\"vectors\",layer=\"" + edited_layer + "\"} " +
+            std::to_string(edits->layers[1].resident_bytes()) + "\n",
+        std::string("engramd_overlays{model=\"vectors\"} 1\n"), std::string("engramd_overlay_bytes{")})
+    EXPECT_NE(text.find(line), std::string::npos) << line;
+  // The prompt and three of the four generated tokens.
+  const size_t tokens = cases()[1].at("prompt").as_array().size() + 3;
   const BackboneInfo& info = engine->model().backbone().info();
   for (const uint32_t layer : info.engram_layers) {
     const std::string labels = "{model=\"vectors\",layer=\"" + std::to_string(layer) + "\"} ";
-    EXPECT_NE(text.find("engramd_memory_rows_requested_total" + labels + std::to_string(5 * info.num_columns) + "\n"),
-              std::string::npos);
+    EXPECT_NE(
+        text.find("engramd_memory_rows_requested_total" + labels + std::to_string(tokens * info.num_columns) + "\n"),
+        std::string::npos);
     EXPECT_NE(text.find("engramd_memory_stall_seconds_total" + labels), std::string::npos);
     EXPECT_NE(text.find("engramd_tier_rows_total{model=\"vectors\",tier=\"dram\",layer=\"" + std::to_string(layer)),
               std::string::npos);
@@ -200,7 +167,7 @@ TEST_P(VectorsTest, MemoryIsCounted) {
 
 INSTANTIATE_TEST_SUITE_P(Models, VectorsTest,
                          testing::Values("plain", "dense-paper", "dense-paper-hc4", "moe-paper-hc4-fp8",
-                                         "dense-v41-hc4-fp8"),
+                                         "dense-v41-hc4-fp8", "lexicon"),
                          [](const testing::TestParamInfo<const char*>& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

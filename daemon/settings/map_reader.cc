@@ -87,6 +87,15 @@ void MapReader::Integer(std::string_view key, uint32_t& out, uint32_t min, uint3
   });
 }
 
+void MapReader::Boolean(std::string_view key, bool& out) {
+  Custom(key, "true or false", [&](const YamlNode& node) {
+    if (node.quoted && node.place.in_file()) return false;
+    if (node.scalar != "true" && node.scalar != "false") return false;
+    out = node.scalar == "true";
+    return true;
+  });
+}
+
 void MapReader::Size(std::string_view key, uint64_t& out, uint64_t min, uint64_t max) {
   Custom(key, "a size such as 8MiB from " + FormatSize(min) + " to " + FormatSize(max), [&](const YamlNode& node) {
     const auto value = ParseSize(node.scalar);

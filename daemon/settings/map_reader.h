@@ -31,6 +31,7 @@ class MapReader {
 
   // Each names a key that is then known, and does nothing more when the map lacks it or its value is null.
   void Integer(std::string_view key, uint32_t& out, uint32_t min, uint32_t max);
+  void Boolean(std::string_view key, bool& out);  // true or false
   void Size(std::string_view key, uint64_t& out, uint64_t min, uint64_t max);
   void Duration(std::string_view key, std::chrono::milliseconds& out, std::chrono::milliseconds min,
                 std::chrono::milliseconds max);

@@ -2,6 +2,7 @@
 #include "settings/settings.h"
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 #include <optional>
 #include <set>
@@ -20,6 +21,18 @@ constexpr uint64_t kMaxFileBytes = 256u << 10;
 using std::chrono::milliseconds;
 constexpr milliseconds kLongest = std::chrono::hours(24);
 
+// A list of names that `valid` accepts.
+void ReadNames(MapReader& reader, const char* key, const std::string& expected, std::vector<std::string>& names,
+               bool (*valid)(const std::string&)) {
+  reader.Sequence(key, [&](const YamlNode& item, const std::string& path) {
+    if (item.kind != YamlNode::Kind::kScalar || item.scalar.empty() || !valid(item.scalar)) {
+      reader.Fault(item.place, path, "expected " + expected);
+    } else {
+      names.push_back(item.scalar);
+    }
+  });
+}
+
 void ReadServer(MapReader reader, ServerSettings& server) {
   reader.Custom("listen", "an address and a port such as 127.0.0.1:8484 or [::1]:8484", [&](const YamlNode& node) {
     const auto parsed = ParseListenAddress(node.scalar);
@@ -30,6 +43,7 @@ void ReadServer(MapReader reader, ServerSettings& server) {
   });
   reader.Integer("io_threads", server.io_threads, 1, 64);
   reader.Size("max_body", server.max_body_bytes, 1u << 10, 1ull << 30);
+  reader.Size("max_upload", server.max_upload_bytes, 1u << 10, 16ull << 30);
   reader.Size("max_header", server.max_header_bytes, 1u << 10, 1u << 20);
   reader.Integer("max_connections", server.max_connections, 1, 1'000'000);
   reader.Duration("header_timeout", server.header_timeout, milliseconds(1), kLongest);
@@ -38,6 +52,33 @@ void ReadServer(MapReader reader, ServerSettings& server) {
   reader.Duration("write_timeout", server.write_timeout, milliseconds(1), kLongest);
   reader.Integer("max_events_behind", server.max_events_behind, 1, 1'000'000);
   reader.Integer("max_prompts", server.max_prompts, 1, 100'000);
+  {
+    MapReader websocket = reader.Map("websocket");
+    websocket.Integer("max_generations", server.websocket_max_generations, 1, 100'000);
+    websocket.Size("max_message", server.websocket_max_message_bytes, 1u << 10, 1ull << 30);
+    websocket.Duration("ping_interval", server.websocket_ping_interval, milliseconds(1), kLongest);
+    websocket.Finish();
+  }
+  {
+    MapReader tls = reader.Map("tls");
+    tls.Path("certificate", server.tls_certificate);
+    tls.Path("key", server.tls_key);
+    tls.Path("client_ca", server.tls_client_ca);
+    const auto needs = [&](const char* key, const char* other) {
+      tls.Fault(tls.Find(key)->place, tls.PathOf(key), std::string("needs ") + tls.PathOf(other) + " too");
+    };
+    if (!server.tls_certificate.empty() && server.tls_key.empty()) needs("certificate", "key");
+    if (!server.tls_key.empty() && server.tls_certificate.empty()) needs("key", "certificate");
+    if (!server.tls_client_ca.empty() && server.tls_certificate.empty()) needs("client_ca", "certificate");
+    tls.Finish();
+  }
+  ReadNames(reader, "allowed_origins", "an origin such as https://example.org", server.allowed_origins,
+            [](const std::string& text) {
+              const size_t slashes = text.find("://");
+              return slashes != std::string::npos && slashes > 0 && text.find('/', slashes + 3) == std::string::npos;
+            });
+  ReadNames(reader, "allowed_hosts", "a host name such as engram.example.org, without a port", server.allowed_hosts,
+            [](const std::string& text) { return text.find_first_of("/: ") == std::string::npos; });
   reader.Finish();
 }
 
@@ -62,6 +103,22 @@ void ReadKey(MapReader reader, KeySettings& key) {
       reader.Fault(item.place, path, "scope \"" + scope + "\" is given twice");
     key.scopes.push_back(std::move(scope));
   });
+  {
+    MapReader limits = reader.Map("limits");
+    const auto read = [&](const char* name, double& rate) {
+      limits.Custom(name, "a number above 0", [&](const YamlNode& node) {
+        double value = 0;
+        const char* const end = node.scalar.data() + node.scalar.size();
+        const auto [stop, error] = std::from_chars(node.scalar.data(), end, value);
+        if (error != std::errc() || stop != end || !(value > 0 && value <= 1e12)) return false;
+        rate = value;
+        return true;
+      });
+    };
+    read("requests_per_s", key.requests_per_s);
+    read("tokens_per_s", key.tokens_per_s);
+    limits.Finish();
+  }
   if (const YamlNode* scopes = reader.Find("scopes"); scopes && scopes->items.empty() && key.scopes.empty())
     reader.Fault(scopes->place, reader.PathOf("scopes"), "a key without scopes can do nothing: give at least one");
   reader.Finish();
@@ -82,6 +139,16 @@ void ReadAuth(MapReader reader, std::vector<KeySettings>& keys) {
 }
 
 constexpr char kMemorySizeForms[] = "a size such as 2GiB, or a part of the machine's memory such as 25%";
+
+void ReadJournal(MapReader reader, JournalSettings& journal) {
+  reader.Integer("retain_versions", journal.retain_versions, 1, 1'000'000);
+  reader.Integer("max_commit_rows", journal.max_commit_rows, 1, 1u << 20);
+  reader.Integer("max_overlays", journal.max_overlays, 1, 1'000'000);
+  reader.Size("overlay_quota", journal.overlay_quota_bytes, 1u << 10, 1u << 30);
+  reader.Size("overlay_total", journal.overlay_total_bytes, 1u << 10, uint64_t{1} << 46);
+  reader.Size("compaction_rate", journal.compaction_bytes_per_s, 1u << 20, uint64_t{1} << 46);
+  reader.Finish();
+}
 
 void ReadMemory(MapReader reader, MemorySettings& memory) {
   std::set<std::string> names;
@@ -133,6 +200,26 @@ void ReadMemory(MapReader reader, MemorySettings& memory) {
     memory.budget = *size;
     return true;
   });
+  ReadJournal(reader.Map("journal"), memory.journal);
+  {
+    MapReader hot_set = reader.Map("hot_set");
+    hot_set.Duration("save_every", memory.hot_set.save_every, milliseconds(0), kLongest);
+    hot_set.Integer("rows_per_second", memory.hot_set.rows_per_second, 1, 1'000'000'000);
+    hot_set.Finish();
+  }
+  reader.Duration("read_timeout", memory.read_timeout, milliseconds(1), kLongest);
+  reader.Integer("lookahead", memory.lookahead, 0, 1u << 20);
+  std::string on_failure = memory.ready_on_failure ? "ready" : "unready";
+  reader.Choice("on_failure", on_failure, {"ready", "unready"});
+  memory.ready_on_failure = on_failure == "ready";
+  reader.Finish();
+}
+
+void ReadGates(MapReader reader, GateSettings& gates) {
+  reader.Boolean("statistics", gates.statistics);
+  reader.Boolean("keep_text", gates.keep_text);
+  reader.Integer("top_ngrams", gates.top_ngrams, 1, 65536);
+  reader.Duration("window", gates.window, milliseconds(10'000), kLongest);
   reader.Finish();
 }
 
@@ -154,6 +241,15 @@ void ReadServing(MapReader reader, ServingSettings& serving) {
   contradiction("prefill_chunk", serving.prefill_chunk, "max_batch_tokens", serving.max_batch_tokens);
   contradiction("max_choices", serving.max_choices, "max_running", serving.max_running);
   contradiction("max_running", serving.max_running, "max_batch_tokens", serving.max_batch_tokens);
+  reader.Finish();
+}
+
+// {directories: [..]}
+void ReadDirectories(MapReader reader, std::vector<std::filesystem::path>& directories) {
+  reader.Sequence("directories", [&](const YamlNode& item, const std::string& path) {
+    std::filesystem::path directory;
+    if (reader.ReadPath(item, path, directory)) directories.push_back(std::move(directory));
+  });
   reader.Finish();
 }
 
@@ -184,13 +280,14 @@ void ReadRoot(MapReader reader, Settings& settings) {
   }
   ReadMemory(reader.Map("memory"), settings.memory);
   ReadServing(reader.Map("serving"), settings.serving);
+  ReadGates(reader.Map("gates"), settings.gates);
+  ReadDirectories(reader.Map("models"), settings.model_directories);
+  ReadDirectories(reader.Map("plugins"), settings.plugin_directories);
+  ReadDirectories(reader.Map("backup"), settings.backup_directories);
   {
-    MapReader plugins = reader.Map("plugins");
-    plugins.Sequence("directories", [&](const YamlNode& item, const std::string& path) {
-      std::filesystem::path directory;
-      if (plugins.ReadPath(item, path, directory)) settings.plugin_directories.push_back(std::move(directory));
-    });
-    plugins.Finish();
+    MapReader web = reader.Map("web");
+    web.Path("root", settings.web_root);
+    web.Finish();
   }
   reader.Path("state_dir", settings.state_dir);
   ReadLog(reader.Map("log"), settings.log);

@@ -27,6 +27,7 @@ struct ServerSettings {
   uint16_t port = 8484;               // 0: any free one
   uint32_t io_threads = 1;
   uint64_t max_body_bytes = 8u << 20;
+  uint64_t max_upload_bytes = 256u << 20;
   uint64_t max_header_bytes = 16u << 10;
   uint32_t max_connections = 1024;
   std::chrono::milliseconds header_timeout{10'000};
@@ -35,6 +36,14 @@ struct ServerSettings {
   std::chrono::milliseconds write_timeout{30'000};
   uint32_t max_events_behind = 256;
   uint32_t max_prompts = 128;
+  uint32_t websocket_max_generations = 32;                    // server.websocket.max_generations
+  uint64_t websocket_max_message_bytes = 1u << 20;            // server.websocket.max_message
+  std::chrono::milliseconds websocket_ping_interval{30'000};  // server.websocket.ping_interval
+  std::filesystem::path tls_certificate;                      // server.tls.certificate; empty: no TLS
+  std::filesystem::path tls_key;                              // server.tls.key
+  std::filesystem::path tls_client_ca;                        // server.tls.client_ca; empty: no client certificates
+  std::vector<std::string> allowed_origins;
+  std::vector<std::string> allowed_hosts;
   bool operator==(const ServerSettings&) const = default;
 };
 
@@ -42,6 +51,8 @@ struct KeySettings {
   std::string name;
   std::string sha256;               // 64 lowercase hex digits
   std::vector<std::string> scopes;  // of generate, read, edit, operate; not empty
+  double requests_per_s = 0;        // limits.requests_per_s; 0: no limit
+  double tokens_per_s = 0;          // limits.tokens_per_s
   bool operator==(const KeySettings&) const = default;
 };
 
@@ -65,10 +76,33 @@ struct TierSettings {
   bool operator==(const TierSettings&) const = default;
 };
 
+// Edits of the memory and what is kept of them; control/live_memory.h says more.
+struct JournalSettings {
+  uint32_t retain_versions = 1000;
+  uint32_t max_commit_rows = 65'536;
+  uint32_t max_overlays = 10'000;
+  uint64_t overlay_quota_bytes = 16u << 20;
+  uint64_t overlay_total_bytes = 1u << 30;
+  uint64_t compaction_bytes_per_s = 256u << 20;
+  bool operator==(const JournalSettings&) const = default;
+};
+
+// Keeping caches warm over restarts; needs a state directory.
+struct HotSetSettings {
+  std::chrono::milliseconds save_every{300'000};  // 0: neither saved nor read
+  uint32_t rows_per_second = 50'000;              // of the warm-up
+  bool operator==(const HotSetSettings&) const = default;
+};
+
 struct MemorySettings {
   std::vector<TierSettings> tiers{{"dram", "tier_dram", {}, {}}};  // nearest first
   std::map<uint32_t, std::filesystem::path> tables;                // packed table by model layer; others: safetensors
   MemorySize budget;                                               // what the tiers may take; not given: no limit
+  JournalSettings journal;
+  HotSetSettings hot_set;
+  std::chrono::milliseconds read_timeout{10'000};  // of one layer's rows in a step
+  uint32_t lookahead = 1024;                       // tokens of a prompt
+  bool ready_on_failure = true;                    // on_failure: ready or unready
   bool operator==(const MemorySettings&) const = default;
 };
 
@@ -80,6 +114,14 @@ struct ServingSettings {
   uint32_t max_choices = 16;
   std::chrono::milliseconds drain_timeout{30'000};
   bool operator==(const ServingSettings&) const = default;
+};
+
+struct GateSettings {
+  bool statistics = true;
+  bool keep_text = true;  // false: of n-grams only hashes are held
+  uint32_t top_ngrams = 256;
+  std::chrono::milliseconds window{300'000};
+  bool operator==(const GateSettings&) const = default;
 };
 
 struct LogSettings {
@@ -95,7 +137,11 @@ struct Settings {
   BackboneSettings backbone;
   MemorySettings memory;
   ServingSettings serving;
+  GateSettings gates;
+  std::vector<std::filesystem::path> model_directories;   // models.directories: what may be loaded while running
   std::vector<std::filesystem::path> plugin_directories;  // empty: beside the executable, then the installed one
+  std::vector<std::filesystem::path> backup_directories;  // backup.directories; empty: state_dir/backups
+  std::filesystem::path web_root;                         // the dashboard's files; empty: those that were installed
   std::filesystem::path state_dir;                        // empty: none
   LogSettings log;
   bool operator==(const Settings&) const = default;

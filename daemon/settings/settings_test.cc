@@ -51,7 +51,7 @@ TEST_F(SettingsTest, ShippedFileShowsEveryKey) {
   const std::string shipped((std::istreambuf_iterator<char>(stream)), {});
   const auto problems = Problems(
       "server: {x: 1}\nauth: {keys: [{x: 1}], x: 1}\nmodel: {x: 1}\nbackbone: {x: 1}\nmemory: {tiers: [{x: 1}], x: 1}\n"
-      "serving: {x: 1}\nplugins: {x: 1}\nlog: {x: 1}\nx: 1\n");
+      "serving: {x: 1}\nmodels: {x: 1}\nplugins: {x: 1}\nlog: {x: 1}\nx: 1\n");
   size_t seen = 0;
   for (const std::string& text : problems) {
     const std::string marker = "known here: ";
@@ -64,7 +64,7 @@ TEST_F(SettingsTest, ShippedFileShowsEveryKey) {
       EXPECT_THAT(shipped, HasSubstr(word + ":")) << text;
     }
   }
-  EXPECT_EQ(seen, 11u);
+  EXPECT_EQ(seen, 12u);
 }
 
 TEST_F(SettingsTest, EmptyFileAndNullsAreTheDefaults) {
@@ -85,11 +85,15 @@ server:
 )");
   EXPECT_EQ(loaded.problems.size(), 1u);  // 2 GiB is above the bound
   const auto good = Load(R"(
-server: {listen: "0.0.0.0:80", io_threads: 3, max_body: 16MiB, max_header: 32768, max_connections: 7,
-         header_timeout: 1s, body_timeout: 2m, idle_timeout: 1h, write_timeout: 250ms, max_events_behind: 9, max_prompts: 8}
+server: {listen: "0.0.0.0:80", io_threads: 3, max_body: 16MiB, max_upload: 1GiB, max_header: 32768,
+         max_connections: 7, header_timeout: 1s, body_timeout: 2m, idle_timeout: 1h, write_timeout: 250ms, max_events_behind: 9, max_prompts: 8,
+         websocket: {max_generations: 5, max_message: 2MiB, ping_interval: 5s},
+         tls: {certificate: c.pem, key: /k.pem, client_ca: ca.pem},
+         allowed_origins: ["https://a.example:1", "http://b"], allowed_hosts: [h.example]}
 auth:
   keys:
-    - {name: a, sha256: ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef0123456789, scopes: [generate, read]}
+    - {name: a, sha256: ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef0123456789, scopes: [generate, read],
+       limits: {requests_per_s: 0.5, tokens_per_s: 1000}}
 model: {path: models/x, name: m}
 backbone: {plugin: other, options: {threads: 2, weights: native, on: true}}
 memory:
@@ -98,25 +102,51 @@ memory:
     - {name: b, plugin: tier_file}
   tables: {1: t/1.ngt, 14: /t/14.ngt}
   budget: 3GiB
+  journal: {retain_versions: 5, max_commit_rows: 6, max_overlays: 7, overlay_quota: 8KiB, overlay_total: 9KiB,
+            compaction_rate: 10MiB}
 serving: {max_queued: 1, max_running: 2, max_batch_tokens: 3, prefill_chunk: 3, max_choices: 2, drain_timeout: 0ms}
 plugins: {directories: [p, /q]}
+backup: {directories: [/backups]}
+web: {root: w}
 state_dir: ../s
 log: {level: debug, format: json}
 )");
   for (const auto& problem : good.problems) ADD_FAILURE() << problem.Text();
   Settings expected;
   using std::chrono::milliseconds;
-  expected.server = {
-      "0.0.0.0",         80, 3, 16u << 20, 32768, 7, milliseconds(1000), milliseconds(120'000), milliseconds(3'600'000),
-      milliseconds(250), 9,  8};
-  expected.keys = {{"a", "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789", {"generate", "read"}}};
+  expected.server = {"0.0.0.0",
+                     80,
+                     3,
+                     16u << 20,
+                     1u << 30,
+                     32768,
+                     7,
+                     milliseconds(1000),
+                     milliseconds(120'000),
+                     milliseconds(3'600'000),
+                     milliseconds(250),
+                     9,
+                     8};
+  expected.server.websocket_max_generations = 5;
+  expected.server.websocket_max_message_bytes = 2u << 20;
+  expected.server.websocket_ping_interval = milliseconds(5000);
+  expected.server.tls_certificate = directory_ / "c.pem";
+  expected.server.tls_key = "/k.pem";
+  expected.server.tls_client_ca = directory_ / "ca.pem";
+  expected.server.allowed_origins = {"https://a.example:1", "http://b"};
+  expected.server.allowed_hosts = {"h.example"};
+  expected.keys = {
+      {"a", "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789", {"generate", "read"}, 0.5, 1000}};
   expected.model = {directory_ / "models/x", "m"};
   expected.backbone = {"other", {{"threads", "2"}, {"weights", "native"}, {"on", "true"}}};
   expected.memory.tiers = {{"a", "tier_dram", {{"mode", "cache"}}, {0, 25}}, {"b", "tier_file", {}, {}}};
   expected.memory.tables = {{1, directory_ / "t/1.ngt"}, {14, "/t/14.ngt"}};
   expected.memory.budget = {uint64_t{3} << 30, 0};
+  expected.memory.journal = {5, 6, 7, 8u << 10, 9u << 10, 10u << 20};
   expected.serving = {1, 2, 3, 3, 2, milliseconds(0)};
   expected.plugin_directories = {directory_ / "p", "/q"};
+  expected.backup_directories = {"/backups"};
+  expected.web_root = directory_ / "w";
   expected.state_dir = directory_.parent_path() / "s";
   expected.log = {"debug", log::Format::kJson};
   EXPECT_TRUE(good.settings == expected);
@@ -124,9 +154,10 @@ log: {level: debug, format: json}
 
 TEST_F(SettingsTest, NamesTheLineAndTheKeyOfEveryProblem) {
   struct Case {
-    const char* yaml;
+    std::string yaml;
     std::vector<std::string> starts;  // one per problem
   };
+  const std::string kZeros(64, '0');
   const Case kCases[] = {
       {"server:\n  listen: 127.0.0.1\n  max_body: 12 MB\nsrever: 1\n",
        {"c.yaml:2: server.listen: expected an address and a port", "c.yaml:3: server.max_body: expected a size",
@@ -134,6 +165,20 @@ TEST_F(SettingsTest, NamesTheLineAndTheKeyOfEveryProblem) {
       {"server: 5\n", {"c.yaml:1: server: expected a map of keys, found \"5\""}},
       {"- a\n- b\n", {"c.yaml:1: expected a map of keys, found a list"}},
       {"hello\n", {"c.yaml:1: expected a map of keys, found \"hello\""}},
+      {"server:\n  tls: {certificate: c}\n", {"c.yaml:2: server.tls.certificate: needs server.tls.key too"}},
+      {"server:\n  tls: {client_ca: c}\n", {"c.yaml:2: server.tls.client_ca: needs server.tls.certificate too"}},
+      {"server:\n  allowed_origins: [example.org]\n",
+       {"c.yaml:2: server.allowed_origins[0]: expected an origin such as https://example.org"}},
+      {"server:\n  allowed_origins: [https://example.org/]\n",
+       {"c.yaml:2: server.allowed_origins[0]: expected an origin"}},
+      {"server:\n  allowed_hosts: [h:80, [h]]\n",
+       {"c.yaml:2: server.allowed_hosts[0]: expected a host name",
+        "c.yaml:2: server.allowed_hosts[1]: expected a host"}},
+      {"auth:\n  keys:\n    - name: a\n      sha256: " + kZeros +
+           "\n      scopes: [read]\n"
+           "      limits: {requests_per_s: 0, tokens_per_s: inf}\n",
+       {"c.yaml:6: auth.keys[0].limits.requests_per_s: expected a number above 0",
+        "c.yaml:6: auth.keys[0].limits.tokens_per_s: expected a number above 0"}},
       {"server:\n  io_threads: 0\n", {"c.yaml:2: server.io_threads: expected a whole number from 1 to 64"}},
       {"server:\n  io_threads: -1\n", {"c.yaml:2: server.io_threads: expected a whole number"}},
       {"server:\n  io_threads: 1.5\n", {"c.yaml:2: server.io_threads: expected a whole number"}},

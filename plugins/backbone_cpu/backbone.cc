@@ -192,9 +192,14 @@ void Backbone::RunStep(const engram_batch& batch, engram_step_output* output) {
   if ((batch.flags & ENGRAM_BATCH_GATES) != 0) {
     std::fill_n(gates_.data(), config_.engram.layers.size() * batch.num_tokens * config_.num_streams, 0.0f);
   }
+  lens_ = (batch.flags & ENGRAM_BATCH_LENS) != 0;
+  if (lens_) PrepareLens(batch);
   attention_.Prepare(step_);
   Embed(batch);
-  for (uint32_t layer = 0; layer < config_.num_layers; ++layer) RunLayer(layer, batch, &wait_ns);
+  for (uint32_t layer = 0; layer < config_.num_layers; ++layer) {
+    RunLayer(layer, batch, &wait_ns);
+    if (lens_) Look(layer, batch);
+  }
   Finish(batch, output);
   for (uint32_t s = 0; s < batch.num_slices; ++s) {
     Sequence* sequence = cache_.Find(batch.slices[s].sequence);
@@ -250,8 +255,11 @@ void Backbone::RunEngram(uint32_t layer, const engram_batch& batch, uint64_t* wa
                           "], the batch needs [" + std::to_string(batch.num_tokens) + "][" +
                           std::to_string(config_.engram.num_columns()) + "][" + std::to_string(row_bytes) + "]");
   }
+  const size_t num_floats = size_t{batch.num_tokens} * config_.stream_width();
+  if (lens_) std::memcpy(lens_streams_.data(), streams_.data(), num_floats * sizeof(float));
   engram_.Run(*weights_.layers[layer].engram, index, step_, view.data, &cache_, streams_.data(),
               gates_.data() + size_t{index} * batch.num_tokens * config_.num_streams);
+  if (lens_) MeasureMemory(index, batch.num_tokens);
 }
 
 void Backbone::ReadSite(const MixWeights& mix, const Vector& norm) {
@@ -286,6 +294,22 @@ void Backbone::Norm(const Vector& norm, const float* x, size_t num_tokens, float
   });
 }
 
+void Backbone::Head(const float* from, size_t num_logits, float* hidden, float* logits) {
+  const float* x = from;
+  if (config_.num_streams > 1) {
+    mix_.Read(weights_.head_mix, from, num_logits, normed_.data());
+    x = normed_.data();
+  }
+  Norm(weights_.final_norm, x, num_logits, hidden);
+  const MatmulJob head = {.w = &weights_.output(),
+                          .x = hidden,
+                          .x_stride = config_.hidden_size,
+                          .y = logits,
+                          .y_stride = config_.vocab_size,
+                          .num_tokens = num_logits};
+  RunMatmuls(compute_, {&head, 1});
+}
+
 void Backbone::Finish(const engram_batch& batch, engram_step_output* output) {
   const size_t hidden = config_.hidden_size;
   const size_t width = config_.stream_width();
@@ -298,25 +322,16 @@ void Backbone::Finish(const engram_batch& batch, engram_step_output* output) {
   }
   if (hidden_.size() < num_logits * hidden) hidden_.resize(num_logits * hidden);
   if (logits_.size() < num_logits * config_.vocab_size) logits_.resize(num_logits * config_.vocab_size);
-  if (num_logits != 0) {
-    const float* x = streams_.data();
-    if (config_.num_streams > 1) {
-      mix_.Read(weights_.head_mix, streams_.data(), num_logits, normed_.data());
-      x = normed_.data();
-    }
-    Norm(weights_.final_norm, x, num_logits, hidden_.data());
-    const MatmulJob head = {.w = &weights_.output(),
-                            .x = hidden_.data(),
-                            .x_stride = hidden,
-                            .y = logits_.data(),
-                            .y_stride = config_.vocab_size,
-                            .num_tokens = num_logits};
-    RunMatmuls(compute_, {&head, 1});
-  }
+  if (num_logits != 0) Head(streams_.data(), num_logits, hidden_.data(), logits_.data());
   output->num_logits = static_cast<uint32_t>(num_logits);
   output->logits = logits_.data();
   output->gates = (batch.flags & ENGRAM_BATCH_GATES) != 0 ? gates_.data() : nullptr;
   output->hidden = (batch.flags & ENGRAM_BATCH_HIDDEN) != 0 ? hidden_.data() : nullptr;
+  // A host of an older minor has no room for these.
+  if (!lens_ || output->struct_size < sizeof(engram_step_output)) return;
+  output->lens_logits = lens_logits_.data();
+  output->memory_norms = memory_norms_.data();
+  output->stream_norms = stream_norms_.data();
 }
 
 }  // namespace backbone_cpu

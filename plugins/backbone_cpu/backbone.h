@@ -44,7 +44,13 @@ class Backbone {
   void ReadSite(const MixWeights& mix, const Vector& norm);
   void UpdateSite();
   void Norm(const Vector& norm, const float* x, size_t num_tokens, float* out);
+  // The flagged tokens' streams at the front of `from` [flagged][S][d] -> `hidden` [flagged][d] -> `logits`.
+  void Head(const float* from, size_t num_logits, float* hidden, float* logits);
   void Finish(const engram_batch& batch, engram_step_output* output);
+  // ENGRAM_BATCH_LENS: room for what follows; the head over the streams after `layer`; norms of what Engram added.
+  void PrepareLens(const engram_batch& batch);
+  void Look(uint32_t layer, const engram_batch& batch);
+  void MeasureMemory(uint32_t engram_layer, size_t num_tokens);
 
   const engram_host* const host_;
   const ModelConfig config_;  // max_positions cut to what the KV cache holds
@@ -68,6 +74,15 @@ class Backbone {
   std::vector<float> gates_;     // [Engram layers][T][S]
   std::vector<float> hidden_;    // [flagged][d]
   std::vector<float> logits_;    // [flagged][vocab]
+
+  // Of steps with ENGRAM_BATCH_LENS only.
+  bool lens_ = false;
+  size_t lens_flagged_ = 0;
+  std::vector<float> lens_streams_;  // [T][S][d]: flagged tokens at the front; the streams before an Engram module
+  std::vector<float> lens_hidden_;   // [flagged][d]
+  std::vector<float> lens_logits_;   // [layers][flagged][vocab]
+  std::vector<float> memory_norms_;  // [Engram layers][T][S]
+  std::vector<float> stream_norms_;  // [Engram layers][T][S]
 
   std::atomic<uint64_t> num_steps_{0};
   std::atomic<uint64_t> num_tokens_{0};

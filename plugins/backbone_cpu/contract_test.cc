@@ -272,6 +272,7 @@ TEST_F(ContractTest, BadConfigurationsNameTheKey) {
   expect("\"layer_ids\": [1]", "\"layer_ids\": [3]", "engram.'layer_ids'");
   expect("\"layer_ids\": [1]", "\"layer_ids\": [1, 1]", "engram.'layer_ids' names layer 1 twice");
   expect("\"max_ngram_size\": 3", "\"max_ngram_size\": 1", "engram.'max_ngram_size'");
+  expect("\"max_ngram_size\": 3", "\"max_ngram_size\": 3, \"row_format\": \"fp4\"", "engram.'row_format' is 'fp4'");
   expect("{\"model_type\"", "[\"model_type\"", "bad JSON");
 }
 
@@ -294,6 +295,9 @@ TEST_F(ContractTest, BadTensorsAreNamed) {
     table.shape = {table.shape[0] * 7, 1};
   });
   EXPECT_THAT(result.message, HasSubstr("asks for [rows, 7]"));
+  result = WithTensors([&](Tensors& tensors) { tensors.erase("model.layers.1.engram.embed.weight"); });
+  EXPECT_EQ(result.status, ENGRAM_NOT_FOUND);
+  EXPECT_THAT(result.message, HasSubstr("embed.weight' is missing, and config.json has no engram.row_format"));
 }
 
 TEST_F(ContractTest, NullsAndShortStructsAreRefused) {

@@ -177,6 +177,37 @@ TEST_P(FamilyTest, AgreesWithDoublePrecision) {
   }
 }
 
+TEST_P(FamilyTest, LensAgreesWithDoublePrecision) {
+  const RandomModel model = MakeRandomModel(GetParam(), 42);
+  const TemporaryDirectory directory;
+  WriteModel(model, directory.path());
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 23; ++i) tokens.push_back((i * 31 + i * i) % 101);
+  for (const bool memory_off : {false, true}) {
+    const ReferenceResult expected = RunReference(model, tokens, memory_off);
+    OpenedModel opened(directory.path(), model.addresser, {{"threads", "2"}, {"max_batch_tokens", "23"}});
+    const auto plain = opened.New(23, tokens);
+    const StepResult before = opened.RunAll(plain, 7, memory_off);
+    opened.LookClosely();
+    const auto sequence = opened.New(23, tokens);
+    const StepResult result = opened.RunAll(sequence, 7, memory_off);
+    EXPECT_EQ(result.logits, before.logits) << "looking changed what is seen";
+    ASSERT_EQ(result.lens.size(), expected.lens.size());
+    EXPECT_EQ(result.lens.back(), result.logits);
+    for (size_t layer = 0; layer < expected.lens.size(); ++layer) {
+      for (size_t t = 0; t < tokens.size(); ++t) ExpectClose(result.lens[layer][t], expected.lens[layer][t], 2e-5);
+    }
+    ASSERT_EQ(result.memory_norms.size(), opened.info().num_engram_layers);
+    for (size_t layer = 0; layer < result.memory_norms.size(); ++layer) {
+      for (size_t t = 0; t < tokens.size(); ++t) {
+        const std::vector<double> none(opened.info().num_streams, 0.0);
+        ExpectClose(result.memory_norms[layer][t], memory_off ? none : expected.memory_norms[layer][t], 2e-5);
+        ExpectClose(result.stream_norms[layer][t], memory_off ? none : expected.stream_norms[layer][t], 2e-5);
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, FamilyTest, ::testing::ValuesIn(Specs()),
                          [](const auto& param) { return param.param.name; });
 

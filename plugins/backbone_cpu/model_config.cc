@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "engram/model_json.h"
+#include "engram/packed_table.h"
 #include "engram/plugin_error.h"
 
 namespace backbone_cpu {
@@ -209,6 +210,13 @@ void ReadEngram(const Keys& keys, const ModelConfig& config, EngramConfig* engra
   engram->kernel_size = keys.Unsigned("kernel_size", 0, 1024, 0);
   if (engram->variant == EngramVariant::kDeepseekV41 && engram->kernel_size != 0) {
     throw keys.Error("kernel_size", "is not 0, but variant deepseek_v41 has no convolution");
+  }
+  const std::string format = keys.Find("row_format") == nullptr ? "" : keys.Text("row_format");
+  for (const engram_row_format known : {ENGRAM_ROW_BF16, ENGRAM_ROW_F16, ENGRAM_ROW_F32, ENGRAM_ROW_FP8_E4M3_UE8M0}) {
+    if (format == engram::sdk::PackedFormatName(known)) engram->row_format = known;
+  }
+  if (!format.empty() && engram->row_format == 0) {
+    throw keys.Unsupported("row_format", "is '" + format + "'; bf16, f16, f32 and fp8_e4m3_ue8m0 are known");
   }
 }
 

@@ -7,6 +7,8 @@
 #ifndef BACKBONE_CPU_MODEL_CONFIG_H_
 #define BACKBONE_CPU_MODEL_CONFIG_H_
 
+#include <engram/host.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -21,7 +23,8 @@ struct EngramConfig {
   uint32_t max_ngram_size = 0;   // N
   uint32_t num_heads = 0;        // K
   uint32_t head_dim = 0;
-  uint32_t kernel_size = 0;  // 0: no convolution
+  uint32_t kernel_size = 0;          // 0: no convolution
+  engram_row_format row_format = 0;  // 0: not stated, so the tables' tensors say it
 
   uint32_t num_columns() const { return (max_ngram_size - 1) * num_heads; }
   uint32_t memory_width() const { return num_columns() * head_dim; }  // m

@@ -28,7 +28,7 @@ json::value ReadJson(const std::string& path) {
 }
 
 const std::string kVectors = ENGRAM_TEST_SOURCE_DIR "/tests/vectors";
-const std::string kTrained = ENGRAM_TEST_SOURCE_DIR "/models/lexicon-small";
+const std::string kTrained = ENGRAM_TEST_SOURCE_DIR "/models/lexicon";
 
 bool IsPrime(int64_t n) {
   for (int64_t i = 2; i * i <= n; ++i) {
@@ -37,13 +37,13 @@ bool IsPrime(int64_t n) {
   return n > 1;
 }
 
-// Primes by rule, multipliers from `hash`, which holds those of the same seed, layers and map.
-Addresser MakeAddresser(const json::value& config, const json::value& hash) {
+// Primes by rule, multipliers from `hash`; `compressed` is the compressed id of each token.
+Addresser MakeAddresser(const json::value& config, const json::value& hash, const json::value& compressed) {
   Addresser addresser;
   const json::object& engram = config.at("engram").as_object();
   addresser.max_ngram_size = json::value_to<uint32_t>(engram.at("max_ngram_size"));
   addresser.num_heads = json::value_to<uint32_t>(engram.at("n_heads"));
-  addresser.compressed = json::value_to<std::vector<int32_t>>(ReadJson(kVectors + "/compressed_map.json").at("map"));
+  addresser.compressed = json::value_to<std::vector<int32_t>>(compressed);
   addresser.pad = addresser.compressed.at(json::value_to<size_t>(engram.at("pad_token_id")));
   const auto sizes = json::value_to<std::vector<int64_t>>(engram.at("vocab_size"));
   std::set<int64_t> used;
@@ -85,14 +85,15 @@ struct Reference {
 
 Reference LoadReference(const std::string& name) {
   Reference reference;
-  reference.model_dir = name == "lexicon-small" ? kTrained : kVectors + "/models/" + name;
+  const bool trained = name == "lexicon";
+  reference.model_dir = trained ? kTrained : kVectors + "/models/" + name;
   reference.expected = ReadJson(reference.model_dir + "/expected.json");
   const json::value config = ReadJson(reference.model_dir + "/config.json");
   if (config.as_object().contains("engram")) {
-    const json::value hash = name == "lexicon-small"
-                                 ? ReadJson(kVectors + "/models/dense-paper/expected.json").at("hash")
-                                 : reference.expected.at("hash");
-    reference.addresser = MakeAddresser(config, hash);
+    // The trained model has a tokenizer of its own, the others share one.
+    reference.addresser = MakeAddresser(
+        config, reference.expected.at("hash"),
+        trained ? reference.expected.at("compressed_map") : ReadJson(kVectors + "/compressed_map.json").at("map"));
   }
   return reference;
 }
@@ -250,8 +251,7 @@ TEST_P(VectorsTest, TruncateAndForkAreExact) {
 
 INSTANTIATE_TEST_SUITE_P(Models, VectorsTest,
                          ::testing::Combine(::testing::Values("plain", "dense-paper", "dense-paper-hc4",
-                                                              "moe-paper-hc4-fp8", "dense-v41-hc4-fp8",
-                                                              "lexicon-small"),
+                                                              "moe-paper-hc4-fp8", "dense-v41-hc4-fp8", "lexicon"),
                                             ::testing::ValuesIn(RunnableKernels())),
                          [](const auto& param) {
                            std::string name = std::get<0>(param.param) + "_" + std::get<1>(param.param);

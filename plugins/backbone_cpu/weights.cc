@@ -3,6 +3,7 @@
 
 #include <new>
 
+#include "engram/packed_table.h"
 #include "kernels/kernels.h"
 
 namespace backbone_cpu {
@@ -29,7 +30,7 @@ class Reader {
     if (config_.num_streams > 1) weights.head_mix = ReadMix("model.hc_head", config_.num_streams, 1);
     for (uint32_t layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(ReadLayer(layer));
     for (const uint32_t layer : config_.engram.layers) {
-      const engram_row_format format = CheckTable(layer);
+      const engram_row_format format = RowFormat(layer);
       if (layer != config_.engram.layers.front() && format != weights.row_format) {
         throw PluginError(ENGRAM_UNSUPPORTED, Place(EngramName(layer) + "embed.weight") +
                                                   ": its type differs from that of the first Engram layer's table");
@@ -202,9 +203,27 @@ class Reader {
     return weights;
   }
 
-  // Type and shape of a layer's table; the host reads its rows.
-  engram_row_format CheckTable(uint32_t index) const {
+  // The format of a layer's rows, which the host reads from this tensor or, where it is left out, from another file.
+  engram_row_format RowFormat(uint32_t index) const {
     const std::string name = EngramName(index) + "embed.weight";
+    const engram_row_format stated = config_.engram.row_format;
+    if (model_.Find(name) == nullptr) {
+      if (stated != 0) return stated;
+      throw PluginError(ENGRAM_NOT_FOUND, model_.FilePath(0) + ": tensor '" + name +
+                                              "' is missing, and config.json has no engram.row_format, which says how "
+                                              "rows that are elsewhere are stored");
+    }
+    const engram_row_format found = CheckTable(name, index);
+    if (stated != 0 && stated != found) {
+      throw PluginError(ENGRAM_INVALID_ARGUMENT,
+                        Place(name) + ": holds rows of format " + engram::sdk::PackedFormatName(found) +
+                            ", engram.row_format in config.json is " + engram::sdk::PackedFormatName(stated));
+    }
+    return found;
+  }
+
+  // Type and shape of a layer's table.
+  engram_row_format CheckTable(const std::string& name, uint32_t index) const {
     const TensorInfo& table = model_.Get(name);
     const uint64_t head_dim = config_.engram.head_dim;
     if (table.shape.size() != 2 || table.shape[1] != head_dim) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -222,9 +223,9 @@ TEST(TierDramCache, AScanLeavesTheHotRows) {
   const double before = hot_rate(1000);
   uint64_t next = 1'000'000;
   double during = 0;
-  // 20 times as many one-off rows as the cache has room for, with some of the usual ones in between.
+  // Five million one-off rows, 40 times what the cache has room for, with some of the usual ones in between.
   for (int part = 0; part < 100; ++part) {
-    for (int round = 0; round < 40; ++round) {
+    for (int round = 0; round < 100; ++round) {
       for (uint64_t& id : ids) id = next++;
       ReadThrough(**table, ids, 264);
     }
@@ -236,6 +237,31 @@ TEST(TierDramCache, AScanLeavesTheHotRows) {
   EXPECT_GT(during, before - 6) << "before the scan " << before;
   RecordProperty("hit_percent_before_during_after",
                  std::to_string(before) + " " + std::to_string(during) + " " + std::to_string(after));
+}
+
+TEST(TierDramCache, ListsRowsAskedForAgainTheMostWantedFirst) {
+  const auto tier = OpenCache(kCapacity);
+  ASSERT_TRUE(tier);
+  const auto table = Attach(*tier, kManyRows, 64);
+  const auto other = Attach(*tier, kManyRows, 64);
+  ASSERT_TRUE(table && other);
+  EXPECT_EQ((*table)->HotRows(100)->size(), 0u);
+  const std::vector<uint64_t> once = {1, 2}, twice = {3, 4, 5}, often = {6};
+  const auto ask = [&](const TierTable& of, const std::vector<uint64_t>& ids, int times) {
+    while (times-- > 0) ReadThrough(of, ids, 64);
+  };
+  ask(**table, once, 1);
+  ask(**table, twice, 2);
+  ask(**table, often, 3);
+  ask(**other, {77}, 2);
+  auto hot = *(*table)->HotRows(100);
+  ASSERT_EQ(hot.size(), 4u);
+  EXPECT_EQ(hot[0], 6u);
+  std::sort(hot.begin() + 1, hot.end());
+  EXPECT_EQ(hot, (std::vector<uint64_t>{6, 3, 4, 5}));
+  EXPECT_EQ(*(*table)->HotRows(1), (std::vector<uint64_t>{6}));
+  EXPECT_EQ(*(*other)->HotRows(100), (std::vector<uint64_t>{77}));
+  EXPECT_EQ((*table)->HotRows(0)->size(), 0u);
 }
 
 TEST(TierDramCache, ADetachedTableLeavesNothingToTheNext) {
@@ -283,6 +309,9 @@ TEST(TierDramCache, ManyThreadsReadFillAndForget) {
         if (round % 16 == 0 && !(*table)->Invalidate(ids.data(), 8)) ++wrong;
         if (round % 500 == 499 && !(*table)->Invalidate(nullptr, 0)) ++wrong;
         if (!(*table)->Stats()) ++wrong;
+        if (round % 100 != 99) continue;
+        const auto hot = (*table)->HotRows(1000);
+        if (!hot || std::any_of(hot->begin(), hot->end(), [](uint64_t id) { return id >= 50'000; })) ++wrong;
       }
     });
   }

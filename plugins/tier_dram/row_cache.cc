@@ -61,7 +61,7 @@ uint32_t HashOf(uint64_t entry) {
 
 }  // namespace
 
-RowCache::RowCache(uint64_t capacity_bytes, uint32_t row_bytes, bool huge_pages)
+RowCache::RowCache(uint64_t capacity_bytes, uint32_t row_bytes, const MemoryOptions& memory)
     : row_bytes_(row_bytes),
       slot_bytes_(static_cast<uint32_t>(RoundUp(sizeof(Slot) + row_bytes, alignof(Slot)))),
       read_(ReadFor(row_bytes)) {
@@ -89,7 +89,7 @@ RowCache::RowCache(uint64_t capacity_bytes, uint32_t row_bytes, bool huge_pages)
   shard_shift_ = 64 - static_cast<uint32_t>(__builtin_ctz(num_shards_));
   memory_bytes_ = mapped_bytes + own_bytes;
 
-  memory_ = std::make_unique<TableMemory>(mapped_bytes, huge_pages);
+  memory_ = std::make_unique<TableMemory>(mapped_bytes, memory);
   shards_ = std::make_unique<Shard[]>(num_shards_);
   counters_ = std::make_unique<CachedTableCounters[]>(kMaxTables);
   for (uint32_t i = 0; i < num_shards_; ++i) {
@@ -159,6 +159,7 @@ void RowCache::Remove(Shard& shard, uint32_t hash, uint32_t slot) {
 
 void RowCache::Append(Shard& shard, Queue& queue, uint32_t slot) {
   SlotAt(shard, slot).next = kNone;
+  SlotAt(shard, slot).in_main = &queue == &shard.main ? 1 : 0;
   if (queue.length == 0)
     queue.oldest = slot;
   else
@@ -353,6 +354,50 @@ void RowCache::ForgetTable(uint32_t table) {
       if (key != kNoKey && key >> kRowBits == table) ForgetSlot(shard, PlaceOf(key).hash, slot);
     }
   }
+}
+
+template <typename Visit>
+void RowCache::ForEachRow(uint32_t table, Visit&& visit) const {
+  // Few enough that a reader who meets this waits about as long as for another reader's row.
+  constexpr uint32_t kSlotsAtOnce = 64;
+  for (uint32_t s = 0; s < num_shards_; ++s) {
+    Shard& shard = shards_[s];
+    for (uint32_t first = 0;; first += kSlotsAtOnce) {
+      const std::lock_guard lock(shard.lock);
+      if (first >= shard.num_fresh) break;
+      for (uint32_t slot = first; slot < std::min(first + kSlotsAtOnce, shard.num_fresh); ++slot) {
+        const Slot& entry = SlotAt(shard, slot);
+        if (entry.key == kNoKey || entry.key >> kRowBits != table) continue;
+        visit(entry.in_main != 0 ? kMaxRank - kMaxUses + entry.uses : entry.uses,
+              entry.key & ((uint64_t{1} << kRowBits) - 1));
+      }
+    }
+  }
+}
+
+uint64_t RowCache::HotRows(uint32_t table, uint64_t* ids, uint64_t capacity) const {
+  struct Span {
+    uint64_t begin, next, end;
+  };
+  Span spans[kMaxRank + 1] = {};
+  ForEachRow(table, [&](uint32_t rank, uint64_t) { ++spans[rank].end; });
+  uint64_t at = 0;
+  for (uint32_t rank = kMaxRank; rank > 0; --rank) {
+    const uint64_t count = std::min(spans[rank].end, capacity - at);
+    spans[rank] = {at, at, at + count};
+    at += count;
+  }
+  spans[0] = {};
+  ForEachRow(table, [&](uint32_t rank, uint64_t row) {
+    if (spans[rank].next < spans[rank].end) ids[spans[rank].next++] = row;
+  });
+  // Rows that went or changed their rank between the two walks left room.
+  uint64_t kept = 0;
+  for (uint32_t rank = kMaxRank; rank > 0; --rank) {
+    std::copy(ids + spans[rank].begin, ids + spans[rank].next, ids + kept);
+    kept += spans[rank].next - spans[rank].begin;
+  }
+  return kept;
 }
 
 uint32_t RowCache::AddTable() {

@@ -11,6 +11,7 @@
 #include <bitset>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "spin_lock.h"
 #include "table_memory.h"
@@ -38,7 +39,7 @@ class RowCache {
 
   // Takes at most `capacity_bytes` (at least kMinCapacityBytes) of memory for rows, their metadata, index and queues.
   // ENGRAM_INVALID_ARGUMENT where that holds fewer than 16 rows, ENGRAM_RESOURCE_EXHAUSTED where it is not available.
-  RowCache(uint64_t capacity_bytes, uint32_t row_bytes, bool huge_pages);
+  RowCache(uint64_t capacity_bytes, uint32_t row_bytes, const MemoryOptions& memory);
 
   // Table numbers, below kMaxTables. RemoveTable() forgets its rows. Not concurrent with each other; RemoveTable() not
   // with other calls for its table.
@@ -59,20 +60,24 @@ class RowCache {
   void Forget(uint32_t table, const uint64_t* ids, uint32_t num_ids);
   void ForgetTable(uint32_t table);  // walks the whole cache
 
+  // Writes up to `capacity` rows of `table` that were asked for since they came, the most wanted first, and returns how
+  // many. Walks the whole cache twice, a few rows of a shard at a time.
+  uint64_t HotRows(uint32_t table, uint64_t* ids, uint64_t capacity) const;
+
   uint32_t row_bytes() const { return row_bytes_; }
   uint64_t num_slots() const { return uint64_t{num_shards_} * slots_per_shard_; }
   uint64_t slot_bytes() const { return slot_bytes_; }
   uint64_t memory_bytes() const { return memory_bytes_; }  // all that is used, when full; <= capacity_bytes
-  bool huge_pages() const { return memory_->huge_pages(); }
+  std::string memory_description() const { return memory_->Description(); }
   const CachedTableCounters& counters(uint32_t table) const { return counters_[table]; }
 
  private:
   // Before each row's bytes, so that the prefetch of the row brings it along.
   struct Slot {
-    RowKey key;     // kNoKey: forgotten, waiting to leave its queue
-    uint32_t next;  // towards the queue's newest
-    uint16_t uses;  // asked for since it entered its queue, at most 3
-    uint16_t reserved;
+    RowKey key;        // kNoKey: forgotten, waiting to leave its queue
+    uint32_t next;     // towards the queue's newest
+    uint16_t uses;     // asked for since it entered its queue, at most 3
+    uint16_t in_main;  // 1: in the main queue
   };
   static_assert(sizeof(Slot) == 16);
   struct Queue {
@@ -101,6 +106,11 @@ class RowCache {
                     uint8_t* found);
   using ReadFunction = uint32_t (RowCache::*)(uint32_t, const uint64_t*, uint32_t, uint8_t*, uint64_t, uint8_t*);
   static ReadFunction ReadFor(uint32_t row_bytes);
+
+  // Calls visit(rank, row) for each row of `table`: 0 for one never asked for, up to kMaxRank.
+  static constexpr uint32_t kMaxRank = 7;
+  template <typename Visit>
+  void ForEachRow(uint32_t table, Visit&& visit) const;
 
   Place PlaceOf(RowKey key) const;
   uint32_t Home(uint32_t hash) const { return static_cast<uint32_t>(uint64_t{hash} * index_size_ >> 32); }

@@ -11,8 +11,8 @@ namespace engram::tier_dram {
 
 using sdk::PluginError;
 
-StoreTable::StoreTable(const engram_table_desc& desc, bool huge_pages, uint32_t load_threads)
-    : engram_tier_table(desc), memory_(desc.num_rows * desc.row_bytes, huge_pages), gather_(GatherFor(desc.row_bytes)) {
+StoreTable::StoreTable(const engram_table_desc& desc, const MemoryOptions& memory, uint32_t load_threads)
+    : engram_tier_table(desc), memory_(desc.num_rows * desc.row_bytes, memory), gather_(GatherFor(desc.row_bytes)) {
   memory_.Fill(desc.source, num_rows, row_bytes, load_threads);
   memory_.Seal();
 }

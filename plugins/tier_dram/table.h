@@ -24,6 +24,7 @@ struct engram_tier_table {
   virtual void Invalidate(const uint64_t* ids, uint32_t num_ids) = 0;
   virtual engram_tier_stats Stats() const = 0;
   virtual const uint8_t* Map() const { return nullptr; }
+  virtual uint64_t HotRows(uint64_t*, uint64_t) const { return 0; }
 
   const uint64_t num_rows;
   const uint32_t row_bytes;
@@ -35,13 +36,13 @@ namespace engram::tier_dram {
 class StoreTable final : public engram_tier_table {
  public:
   // Fills itself from desc.source on `load_threads` threads.
-  StoreTable(const engram_table_desc& desc, bool huge_pages, uint32_t load_threads);
+  StoreTable(const engram_table_desc& desc, const MemoryOptions& memory, uint32_t load_threads);
   void Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, uint64_t dst_stride, uint8_t* found) override;
   void Write(const uint64_t* ids, uint32_t num_ids, const uint8_t* src, uint64_t src_stride) override;  // throws
   void Invalidate(const uint64_t* ids, uint32_t num_ids) override;                                      // throws
   engram_tier_stats Stats() const override;
   const uint8_t* Map() const override { return memory_.data(); }
-  bool huge_pages() const { return memory_.huge_pages(); }
+  std::string memory_description() const { return memory_.Description(); }
 
  private:
   TableMemory memory_;
@@ -61,6 +62,7 @@ class CacheTable final : public engram_tier_table {
   void Write(const uint64_t* ids, uint32_t num_ids, const uint8_t* src, uint64_t src_stride) override;
   void Invalidate(const uint64_t* ids, uint32_t num_ids) override;
   engram_tier_stats Stats() const override;
+  uint64_t HotRows(uint64_t* ids, uint64_t capacity) const override { return cache_.HotRows(table_, ids, capacity); }
 
  private:
   RowCache& cache_;

@@ -2,11 +2,15 @@
 #include "table_memory.h"
 
 #include <engram/plugin_error.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <mutex>
@@ -35,9 +39,56 @@ uint64_t AvailableBytes() {
   return UINT64_MAX;
 }
 
+std::vector<uint32_t> OnlineNodes() {
+  std::ifstream file("/sys/devices/system/node/online");
+  std::string text;
+  std::getline(file, text);
+  return ParseNodeList(text);
+}
+
+// The number of nodes the pages will be spread over; 0 where the kernel does not do it.
+size_t Interleave(void* address, uint64_t num_bytes, const std::vector<uint32_t>& nodes) {
+  if (nodes.empty()) return 0;
+  constexpr size_t kBits = 8 * sizeof(unsigned long);
+  std::vector<unsigned long> mask(*std::max_element(nodes.begin(), nodes.end()) / kBits + 1);
+  for (const uint32_t node : nodes) mask[node / kBits] |= 1ul << node % kBits;
+  // The kernel takes one bit less than it is told.
+  const long bound = ::syscall(SYS_mbind, address, num_bytes, MPOL_INTERLEAVE, mask.data(), mask.size() * kBits + 1, 0);
+  return bound == 0 ? nodes.size() : 0;
+}
+
 }  // namespace
 
-TableMemory::TableMemory(uint64_t num_bytes, bool huge_pages) {
+std::vector<uint32_t> ParseNodeList(std::string_view text) {
+  std::vector<uint32_t> nodes;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  const auto number = [&](uint32_t& value) {
+    const auto [next, error] = std::from_chars(at, end, value);
+    at = next;
+    return error == std::errc() && value < 4096;
+  };
+  while (at != end) {
+    uint32_t first = 0;
+    if (!number(first)) return {};
+    uint32_t last = first;
+    if (at != end && *at == '-' && (++at, !number(last))) return {};
+    for (uint32_t node = first; node <= last; ++node) nodes.push_back(node);
+    if (at == end) break;
+    if (*at++ != ',' || at == end) return {};
+  }
+  return nodes;
+}
+
+std::string TableMemory::Description() const {
+  std::string text = std::string("huge pages ") + (huge_pages_ ? "on" : "off");
+  if (!interleave_) return text;
+  if (num_nodes_ == 1) return text + ", nothing to interleave: one NUMA node";
+  return text + (num_nodes_ == 0 ? ", not interleaved: the kernel refuses"
+                                 : ", interleaved over " + std::to_string(num_nodes_) + " NUMA nodes");
+}
+
+TableMemory::TableMemory(uint64_t num_bytes, const MemoryOptions& options) : interleave_(options.interleave) {
   const auto exhausted = [&](const std::string& why) {
     return PluginError(ENGRAM_RESOURCE_EXHAUSTED, "cannot allocate " + std::to_string(num_bytes) + " bytes: " + why);
   };
@@ -51,8 +102,10 @@ TableMemory::TableMemory(uint64_t num_bytes, bool huge_pages) {
   const auto address = reinterpret_cast<uintptr_t>(mapping_);
   data_ = static_cast<uint8_t*>(mapping_) + (kHugePageBytes - address % kHugePageBytes) % kHugePageBytes;
   // A kernel without transparent huge pages refuses either advice; the table then works with small pages.
-  const int advised = ::madvise(data_, rounded, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-  huge_pages_ = huge_pages && advised == 0;
+  const int advised = ::madvise(data_, rounded, options.huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  huge_pages_ = options.huge_pages && advised == 0;
+  // Before the first page is touched: the policy decides where a page is put, not where it stays.
+  if (interleave_) num_nodes_ = Interleave(data_, rounded, OnlineNodes());
 }
 
 TableMemory::~TableMemory() {

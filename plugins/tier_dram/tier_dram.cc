@@ -23,7 +23,7 @@ using engram::tier_dram::StoreTable;
 
 struct engram_tier {
   const engram_host* host;
-  bool huge_pages = true;
+  engram::tier_dram::MemoryOptions memory;
   uint32_t load_threads = 1;
   bool is_cache = false;
   uint64_t capacity_bytes = 0;      // of the cache
@@ -59,7 +59,12 @@ engram_status Open(const engram_host* host, const engram_option* options, uint32
       const std::string_view key = options[i].key;
       const std::string_view value = options[i].value;
       if (key == "huge_pages") {
-        tier->huge_pages = ParseBool(key, value);
+        tier->memory.huge_pages = ParseBool(key, value);
+      } else if (key == "numa") {
+        if (value != "local" && value != "interleave")
+          throw PluginError(ENGRAM_INVALID_ARGUMENT,
+                            "option numa is \"" + std::string(value) + "\", expected local or interleave");
+        tier->memory.interleave = value == "interleave";
       } else if (key == "load_threads") {
         tier->load_threads = static_cast<uint32_t>(ParseNumber(key, value, 1, 64));
       } else if (key == "mode") {
@@ -71,7 +76,7 @@ engram_status Open(const engram_host* host, const engram_option* options, uint32
         tier->capacity_bytes = ParseNumber(key, value, RowCache::kMinCapacityBytes, uint64_t{1} << 48);
       } else {
         throw PluginError(ENGRAM_INVALID_ARGUMENT, "unknown option \"" + std::string(key) +
-                                                       "\"; known: huge_pages, load_threads, mode, capacity");
+                                                       "\"; known: huge_pages, load_threads, mode, capacity, numa");
       }
     }
     if (tier->is_cache && tier->capacity_bytes == 0)
@@ -103,11 +108,10 @@ std::unique_ptr<engram_tier_table> AttachToCache(engram_tier& tier, const engram
                                                    " rows cannot be cached, at most 2^" + std::to_string(kRowBits));
   if (tier.cache != nullptr && tier.cache->num_tables() == 0) tier.cache.reset();
   if (tier.cache == nullptr) {
-    tier.cache = std::make_unique<RowCache>(tier.capacity_bytes, desc.row_bytes, tier.huge_pages);
+    tier.cache = std::make_unique<RowCache>(tier.capacity_bytes, desc.row_bytes, tier.memory);
     const std::string line = "cache of " + std::to_string(tier.cache->num_slots()) + " rows of " +
                              std::to_string(desc.row_bytes) + " bytes in " +
-                             std::to_string(tier.cache->memory_bytes()) + " bytes, huge pages " +
-                             (tier.cache->huge_pages() ? "on" : "off");
+                             std::to_string(tier.cache->memory_bytes()) + " bytes, " + tier.cache->memory_description();
     tier.host->log(tier.host->context, ENGRAM_LOG_INFO, line.c_str());
   }
   if (tier.cache->row_bytes() != desc.row_bytes)
@@ -119,10 +123,10 @@ std::unique_ptr<engram_tier_table> AttachToCache(engram_tier& tier, const engram
 
 std::unique_ptr<engram_tier_table> AttachToStore(const engram_tier& tier, const engram_table_desc& desc,
                                                  const std::string& place) {
-  auto table = std::make_unique<StoreTable>(desc, tier.huge_pages, tier.load_threads);
+  auto table = std::make_unique<StoreTable>(desc, tier.memory, tier.load_threads);
   const std::string line = place + ": " + std::to_string(desc.num_rows) + " rows, " +
-                           std::to_string(desc.num_rows * desc.row_bytes) + " bytes in memory, huge pages " +
-                           (table->huge_pages() ? "on" : "off");
+                           std::to_string(desc.num_rows * desc.row_bytes) + " bytes in memory, " +
+                           table->memory_description();
   tier.host->log(tier.host->context, ENGRAM_LOG_INFO, line.c_str());
   return table;
 }
@@ -175,8 +179,25 @@ const uint8_t* Map(engram_tier_table* table) {
   return table->Map();
 }
 
+engram_status HotRows(engram_tier_table* table, uint64_t* ids, uint64_t capacity, uint64_t* num_ids, engram_message*) {
+  *num_ids = table->HotRows(ids, capacity);
+  return ENGRAM_OK;
+}
+
 constexpr engram_tier_functions kFunctions = {
-    sizeof(engram_tier_functions), 0, Open, Close, Describe, Attach, Detach, Read, Write, Invalidate, Stats, Map,
+    sizeof(engram_tier_functions),
+    0,
+    Open,
+    Close,
+    Describe,
+    Attach,
+    Detach,
+    Read,
+    Write,
+    Invalidate,
+    Stats,
+    Map,
+    HotRows,
 };
 
 constexpr engram_plugin_descriptor kDescriptor = {

@@ -70,6 +70,7 @@ TEST(TierDram, IsAStoreThatNeverBlocks) {
 TEST(TierDram, RefusesBadOptions) {
   const auto why = [](const char* key, const char* value) { return OpenDram({{key, value}}).error().message; };
   EXPECT_THAT(why("huge_page", "true"), HasSubstr("unknown option \"huge_page\"; known: huge_pages, load_threads"));
+  EXPECT_THAT(why("numa", "both"), HasSubstr("numa is \"both\", expected local or interleave"));
   EXPECT_THAT(why("huge_pages", "yes"), HasSubstr("huge_pages is \"yes\", expected true or false"));
   for (const char* bad : {"0", "65", "-1", "2x", "", "99999999999"})
     EXPECT_THAT(why("load_threads", bad), HasSubstr("expected a number from 1 to 64")) << bad;
@@ -83,7 +84,9 @@ TEST(TierDram, GathersEveryRowSize) {
   std::mt19937_64 random(7);
   for (uint32_t row_bytes = 1; row_bytes <= 600; ++row_bytes) {
     Source source;
-    const auto table = AttachTo(source, kRows, row_bytes, {{"huge_pages", row_bytes % 2 == 0 ? "true" : "false"}});
+    const auto table = AttachTo(
+        source, kRows, row_bytes,
+        {{"huge_pages", row_bytes % 2 == 0 ? "true" : "false"}, {"numa", row_bytes % 3 == 0 ? "interleave" : "local"}});
     ASSERT_TRUE(table) << table.error().message;
     const uint32_t num_ids = row_bytes % 12;  // also fewer than are prefetched ahead
     const uint64_t stride = row_bytes + row_bytes % 3;

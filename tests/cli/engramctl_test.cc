@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 const std::string kEngramctl = std::string(ENGRAM_TEST_BIN_DIR) + "/engramctl";
 
@@ -89,11 +90,11 @@ TEST_F(EngramctlTest, RowsRefusesWhatCannotBe) {
   EXPECT_THAT(Ctl({"rows", "--geometry", file, "--compressed-ids", "1"}).err, HasSubstr(file));
   EXPECT_EQ(Ctl({"rows", "--geometry", file + "x", "--compressed-ids", "1"}).status, 1);
   EXPECT_EQ(Ctl({"rows"}).status, 2);
-  json::value config = ReadJson(fs::path(ENGRAM_TEST_SOURCE_DIR) / "models/lexicon-small/config.json");
+  json::value config = ReadJson(fs::path(ENGRAM_TEST_SOURCE_DIR) / "models/lexicon/config.json");
   Write(config);
   // The model's pad token id is no compressed id.
   EXPECT_THAT(Ctl({"rows", "--geometry", file, "--compressed-ids", "1"}).err, HasSubstr("--pad"));
-  for (const char* ids : {"3501", "-1", "x", "1,,2", "1,", ""})
+  for (const char* ids : {"3610", "-1", "x", "1,,2", "1,", ""})
     EXPECT_EQ(Ctl({"rows", "--geometry", file, "--pad", "1", "--compressed-ids", ids}).status, 2) << ids;
   EXPECT_EQ(Ctl({"rows", "--geometry", file, "--pad", "1", "--compressed-ids", "1,2"}).status, 0);
 }
@@ -110,7 +111,9 @@ TEST_F(EngramctlTest, KeyHash) {
 TEST_F(EngramctlTest, Usage) {
   const Outcome help = Ctl({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* command : {"generate", "chat", "tokenize", "detokenize", "models", "status", "rows", "key"}) {
+  for (const char* command : {"generate", "chat", "tokenize", "detokenize", "models", "status", "plugins", "swap",
+                              "load", "unload", "operations", "rows", "key", "commit", "log", "show", "diff", "rollback", "locate",
+                              "tables", "overlay", "compact", "backup", "journal"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("\n  ") + command + " "));
     const Outcome own = Ctl({command, "--help"});
     EXPECT_EQ(own.status, 0);
@@ -126,16 +129,29 @@ TEST_F(EngramctlTest, Usage) {
   EXPECT_THAT(nobody.err, HasSubstr("127.0.0.1:1"));
 }
 
-TEST_F(EngramctlTest, TalksToADaemon) {
-  Process daemon({std::string(ENGRAM_TEST_BIN_DIR) + "/engramd", "--listen", "127.0.0.1:0", "--model",
-                  std::string(ENGRAM_TEST_SOURCE_DIR) + "/models/lexicon-small"});
+const std::string kModel = std::string(ENGRAM_TEST_SOURCE_DIR) + "/models/lexicon";
+
+const std::vector<std::string> kServe = {std::string(ENGRAM_TEST_BIN_DIR) + "/engramd", "--listen", "127.0.0.1:0",
+                                         "--model", kModel};
+
+// Where a daemon listens; empty when it ended.
+std::string UrlOf(Process& daemon) {
   const std::string marker = "listening on http://127.0.0.1:";
-  ASSERT_TRUE(daemon.WaitForError(marker)) << daemon.err();
-  const std::string url =
-      "http://127.0.0.1:" + std::to_string(std::atoi(daemon.err().c_str() + daemon.err().find(marker) + marker.size()));
-  EXPECT_EQ(Ctl({"status", "--url", url}).out, "ready\n");
+  if (!daemon.WaitForError(marker)) return {};
+  return "http://127.0.0.1:" +
+         std::to_string(std::atoi(daemon.err().c_str() + daemon.err().find(marker) + marker.size()));
+}
+
+TEST_F(EngramctlTest, TalksToADaemon) {
+  Process daemon(kServe);
+  const std::string url = UrlOf(daemon);
+  ASSERT_FALSE(url.empty()) << daemon.err();
+  const Outcome status = Ctl({"status", "--url", url});
+  EXPECT_EQ(status.status, 0);
+  EXPECT_THAT(status.out, AllOf(StartsWith("ready\n"), HasSubstr("lexicon (serving)")));
+  EXPECT_EQ(json::parse(Ctl({"status", "--json", "--url", url}).out).at("state"), "ready");
   EXPECT_THAT(Ctl({"status", "--metrics", "--url", url}).out, HasSubstr("engramd_build_info"));
-  EXPECT_EQ(Ctl({"models", "--url", url}).out, "lexicon-small\n");
+  EXPECT_EQ(Ctl({"models", "--names", "--url", url}).out, "lexicon\n");
   const Outcome tokens = Ctl({"tokenize", "--url", url, "The capital", "of Japan"});
   EXPECT_EQ(tokens.status, 0) << tokens.err;
   EXPECT_EQ(Ctl({"detokenize", "--url", url, tokens.out}).out, "The capital of Japan\n");
@@ -157,9 +173,52 @@ TEST_F(EngramctlTest, TalksToADaemon) {
   const Outcome unknown = Ctl(with({"--model", "nobody", "hi"}));
   EXPECT_EQ(unknown.status, 1);
   EXPECT_THAT(unknown.err, AllOf(HasSubstr("404"), HasSubstr("nobody")));
-  const Outcome chat = Ctl({"chat", "--url", url, "--max-tokens", "4", "--temperature", "0", "hello"});
+  const Outcome chat =
+      Ctl({"chat", "--url", url, "--max-tokens", "8", "--temperature", "0", "What is the capital of Japan?"});
   EXPECT_EQ(chat.status, 0) << chat.err;
-  EXPECT_GT(chat.out.size(), 1u);
+  EXPECT_THAT(chat.out, HasSubstr("Tokyo."));
+  daemon.Signal(SIGTERM);
+  EXPECT_EQ(daemon.Wait(), 0);
+}
+
+TEST_F(EngramctlTest, ChangesWhatIsServed) {
+  Process daemon(kServe);
+  const std::string url = UrlOf(daemon);
+  ASSERT_FALSE(url.empty()) << daemon.err();
+  EXPECT_THAT(Ctl({"models", "--url", url}).out,
+              AllOf(StartsWith("NAME"), HasSubstr("serving, default"), HasSubstr(kModel)));
+  EXPECT_EQ(json::parse(Ctl({"models", "--json", "--url", url}).out).at("models").at(0).at("name"), "lexicon");
+  EXPECT_THAT(Ctl({"plugins", "--url", url}).out,
+              AllOf(HasSubstr("backbone_cpu of lexicon"), HasSubstr("dram of lexicon")));
+
+  const Outcome swapped = Ctl({"swap", "--url", url, "model", kModel});
+  EXPECT_EQ(swapped.status, 0) << swapped.err;
+  EXPECT_EQ(swapped.out, "operation 2, model.swap of lexicon: succeeded (done)\n");
+  const Outcome outside = Ctl({"swap", "--url", url, "model", "/etc"});
+  EXPECT_EQ(outside.status, 1);
+  EXPECT_THAT(outside.out, AllOf(HasSubstr("operation 3"), HasSubstr("failed"), HasSubstr("outside the allowed")));
+  const Outcome plugin = Ctl({"swap", "--json", "--url", url, "plugin", "dram", "no_such_tier"});
+  EXPECT_EQ(plugin.status, 1);
+  EXPECT_THAT(json::value_to<std::string>(json::parse(plugin.out).at("error").at("message")),
+              HasSubstr("no_such_tier"));
+  EXPECT_EQ(Ctl({"swap", "--url", url, "plugin", "nothing", "x"}).status, 1);
+  EXPECT_EQ(Ctl({"swap", "--url", url, "model"}).status, 2);
+
+  const Outcome loading = Ctl({"load", "--no-wait", "--url", url, "--name", "two", kModel});
+  EXPECT_EQ(loading.out, "operation 5\n") << loading.err;
+  const Outcome loaded = Ctl({"operations", "--follow", "--url", url, "5"});
+  EXPECT_EQ(loaded.status, 0) << loaded.out;
+  EXPECT_EQ(Ctl({"models", "--names", "--url", url}).out, "lexicon\ntwo\n");
+  EXPECT_EQ(Ctl({"unload", "--url", url, "two"}).status, 0);
+  EXPECT_EQ(Ctl({"unload", "--url", url, "two"}).status, 1);
+
+  const Outcome list = Ctl({"operations", "--url", url});
+  EXPECT_THAT(list.out, AllOf(StartsWith("ID"), HasSubstr("model.swap"), HasSubstr("outside the allowed")));
+  EXPECT_EQ(json::parse(Ctl({"operations", "--json", "--url", url}).out).at("operations").as_array().size(), 6u);
+  EXPECT_EQ(Ctl({"operations", "--url", url, "3"}).status, 1);
+  EXPECT_EQ(Ctl({"operations", "--url", url, "2"}).status, 0);
+  EXPECT_EQ(Ctl({"operations", "--url", url, "77"}).status, 1);
+  EXPECT_EQ(Ctl({"operations", "--url", url, "x"}).status, 2);
   daemon.Signal(SIGTERM);
   EXPECT_EQ(daemon.Wait(), 0);
 }

@@ -22,7 +22,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 const std::string kEngramd = std::string(ENGRAM_TEST_BIN_DIR) + "/engramd";
-const fs::path kModel = fs::path(ENGRAM_TEST_SOURCE_DIR) / "models/lexicon-small";
+const fs::path kModel = fs::path(ENGRAM_TEST_SOURCE_DIR) / "models/lexicon";
 const fs::path kConfig = fs::path(ENGRAM_TEST_SOURCE_DIR) / "config/engramd.yaml";
 
 std::string Slurp(const fs::path& path) {
@@ -134,13 +134,13 @@ TEST_F(EngramdTest, TruncatedWeightsAreNamed) {
 TEST_F(EngramdTest, TokenizerThatDoesNotFitIsNamed) {
   const fs::path file = SpoiledModel("config.json");
   std::string config = Slurp(file);
-  const std::string stated = "\"compressed_vocab_size\": 3501";
+  const std::string stated = "\"compressed_vocab_size\": 3610";
   ASSERT_THAT(config, HasSubstr(stated));
-  config.replace(config.find(stated), stated.size(), "\"compressed_vocab_size\": 3500");
+  config.replace(config.find(stated), stated.size(), "\"compressed_vocab_size\": 3609");
   Spill(file, config);
   const Outcome outcome = RunWithModel(file.parent_path());
   EXPECT_EQ(outcome.status, 1);
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("3500"), HasSubstr("3501")));
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("3609"), HasSubstr("3610")));
 }
 
 TEST_F(EngramdTest, BrokenTokenizerIsNamed) {
@@ -157,7 +157,7 @@ TEST_F(EngramdTest, PluginsThatCannotBeUsed) {
   EXPECT_THAT(missing.err, AllOf(HasSubstr("no_such_thing"), HasSubstr("lib/engram/plugins")));
 
   const Outcome wrong = Run({"--listen", "127.0.0.1:0", "--set", "backbone.plugin=wrong_abi", "--set",
-                             "plugins.directories=[" ENGRAM_TEST_WRONG_PLUGIN_DIR "]"});
+                             "plugins.directories=[" ENGRAM_TEST_WRONG_PLUGIN_DIR ", " ENGRAM_TEST_PLUGIN_DIR "]"});
   EXPECT_EQ(wrong.status, 1);
   EXPECT_THAT(wrong.err, AllOf(HasSubstr("wrong_abi"), HasSubstr("ABI")));
 
@@ -270,7 +270,7 @@ TEST_F(EngramdTest, TellsSystemd) {
     return true;
   };
   EXPECT_TRUE(wait_for("READY=1")) << told;
-  EXPECT_THAT(told, HasSubstr("STATUS=Serving lexicon-small"));
+  EXPECT_THAT(told, HasSubstr("STATUS=Serving lexicon"));
   told.clear();
   EXPECT_TRUE(wait_for("WATCHDOG=1")) << told;
   daemon->Signal(SIGTERM);

@@ -145,7 +145,7 @@ bool Connection::ReadUntil(const std::string& text) {
 }
 
 std::string RequestBytes(const std::string& target, const std::string& body) {
-  std::string bytes = (body.empty() ? "GET " : "POST ") + target + " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n";
+  std::string bytes = (body.empty() ? "GET " : "POST ") + target + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
   if (!body.empty())
     bytes += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
   return bytes + "\r\n" + body;

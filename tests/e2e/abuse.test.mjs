@@ -26,7 +26,7 @@ afterEach(async () => {
   assert.equal(status, 200);
 });
 
-const host = 'Host: x\r\n';
+const host = 'Host: localhost\r\n';
 const post = (body, headers = '') =>
   `POST /v1/completions HTTP/1.1\r\n${host}${headers}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 const long = { prompt: [5], max_tokens: 500, ignore_eos: true };

@@ -6,34 +6,44 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkAnswer } from './contract.mjs';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
-const binary = process.env.ENGRAMD_BIN ?? path.join(root, 'build/release/bin/engramd');
+export const binary = process.env.ENGRAMD_BIN ?? path.join(root, 'build/release/bin/engramd');
+export const engramctl = path.join(path.dirname(binary), 'engramctl');
+// What a test that names plugins of tests/plugins needs.
+export const pluginDirectories = ['', '/test'].map((sub) => path.join(path.dirname(binary), `../lib/engram/plugins${sub}`));
 const vectors = path.join(root, 'tests/vectors');
-export const vectorModels = fs.readdirSync(path.join(vectors, 'models')).sort();
+const trained = 'lexicon'; // the bundled model has reference values of its own
+export const vectorModels = [...fs.readdirSync(path.join(vectors, 'models')).sort(), trained];
 
-// A model directory made of a vector model and the tokenizer all of them share.
+const source = (name) => (name === trained ? path.join(root, 'models', name) : path.join(vectors, 'models', name));
+
+// A model directory made of a vector model and the tokenizer all but the trained one share.
 export function vectorModelDir(name, dir) {
+  if (name === trained) return source(name);
   const model = path.join(dir, name);
   fs.mkdirSync(model);
   for (const file of ['config.json', 'model.safetensors']) {
-    fs.copyFileSync(path.join(vectors, 'models', name, file), path.join(model, file));
+    fs.copyFileSync(path.join(source(name), file), path.join(model, file));
   }
   fs.copyFileSync(path.join(vectors, 'tokenizer.json'), path.join(model, 'tokenizer.json'));
   return model;
 }
 
 export function expected(name) {
-  return JSON.parse(fs.readFileSync(path.join(vectors, 'models', name, 'expected.json'), 'utf8'));
+  return JSON.parse(fs.readFileSync(path.join(source(name), 'expected.json'), 'utf8'));
 }
 
 export class Daemon {
   // `model`: a vector model's name, or a directory. `settings`: more --set KEY=VALUE. `config`: text of a YAML file.
-  static async start({ model = 'dense-paper-hc4', settings = [], config = null } = {}) {
+  // `dir`: that of a daemon that was killed, to go on with its state.
+  static async start({ model = 'dense-paper-hc4', settings = [], config = null, dir = null, stateDir = null } = {}) {
     const daemon = new Daemon();
-    daemon.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-e2e-'));
-    const modelDir = model.includes('/') ? model : vectorModelDir(model, daemon.dir);
-    const args = ['--model', modelDir, '--listen', '127.0.0.1:0', '--state-dir', path.join(daemon.dir, 'state'),
+    daemon.dir = dir ?? fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-e2e-'));
+    const modelDir = model.includes('/') ? model
+      : dir === null ? vectorModelDir(model, daemon.dir) : path.join(dir, model);
+    const args = ['--model', modelDir, '--listen', '127.0.0.1:0', '--state-dir', stateDir ?? path.join(daemon.dir, 'state'),
       '--weights', 'native', ...settings.flatMap((setting) => ['--set', setting])];
     if (config !== null) {
       fs.writeFileSync(path.join(daemon.dir, 'engramd.yaml'), config);
@@ -50,15 +60,18 @@ export class Daemon {
     const listening = new Promise((resolve) => {
       daemon.child.stderr.setEncoding('utf8').on('data', (text) => {
         daemon.log = (daemon.log + text).slice(-200_000);
-        const found = /ready: .*listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(daemon.log);
-        if (found && daemon.port === undefined) resolve((daemon.port = Number(found[1])));
+        const found = /ready: .*listening on (https?):\/\/127\.0\.0\.1:(\d+)/.exec(daemon.log);
+        if (!found || daemon.port !== undefined) return;
+        daemon.url = `${found[1]}://127.0.0.1:${found[2]}`;
+        resolve((daemon.port = Number(found[2])));
       });
     });
     const end = await Promise.race([listening, daemon.exited]);
     if (daemon.port === undefined) {
       throw new Error(`${binary} did not start: ${end.error ?? `exit ${end.code ?? end.signal}`}\n${daemon.log}`);
     }
-    daemon.url = `http://127.0.0.1:${daemon.port}`;
+    // Tests of TLS know which certificate to trust, and ask themselves.
+    if (daemon.url.startsWith('https')) return daemon;
     const ready = await fetch(`${daemon.url}/health/ready`);
     await ready.arrayBuffer();
     if (ready.status !== 200) throw new Error(`engramd is not ready: ${ready.status}\n${daemon.log}`);
@@ -73,16 +86,27 @@ export class Daemon {
     return end;
   }
 
-  // {status, headers, json, text} of one request; objects are sent as JSON, strings as they are.
+  // SIGKILL; the directory stays, for start({ dir }).
+  async kill() {
+    this.child.kill('SIGKILL');
+    await this.exited;
+    return this.dir;
+  }
+
+  // {status, headers, json, text} of one request, held to docs/openapi.yaml; objects are sent as JSON, strings as they are.
   async call(method, route, body, headers = {}) {
     const response = await fetch(this.url + route, {
       method,
+      redirect: 'manual',
       headers: body === undefined ? headers : { 'content-type': 'application/json', ...headers },
       body: body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
     });
     const text = await response.text();
     let json = null;
-    if ((response.headers.get('content-type') ?? '').startsWith('application/json') && text) json = JSON.parse(text);
+    const contentType = response.headers.get('content-type') ?? '';
+    if (contentType.startsWith('application/json') && text) json = JSON.parse(text);
+    const { pathname } = new URL(this.url + route);
+    checkAnswer({ method, pathname, status: response.status, contentType, text, json });
     return { status: response.status, headers: response.headers, text, json };
   }
   post(route, body, headers) {

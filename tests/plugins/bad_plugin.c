@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Plugins that break one rule of engram/abi.h each; FLAW_<RULE> says which. FLAW_NONE breaks none, and FLAW_LONG_TABLE
- * only has a table longer than this host knows, which is allowed.
+ * Plugins that break one rule of engram/abi.h each; FLAW_<RULE> says which. FLAW_NONE breaks none; allowed too are
+ * FLAW_LONG_TABLE, a table longer than this host knows, FLAW_KEEP_LOADED, and FLAW_EDITION_<minor>, a plugin of an older
+ * edition of the ABI, whose table ends before what came later.
  */
 #include <engram/backbone.h>
 #include <engram/tier.h>
+#include <stdlib.h>
 #include <string.h>
 
 static engram_status Open(const engram_host* host, const engram_option* options, uint32_t num_options,
@@ -45,6 +47,14 @@ static engram_status Stats(engram_tier_table* table, engram_tier_stats* stats) {
   return ENGRAM_OK;
 }
 
+#if defined(FLAW_EDITION_0) || defined(FLAW_EDITION_1)
+static engram_status NotThere(engram_tier_table* table, uint64_t* ids, uint64_t capacity, uint64_t* num_ids,
+                              engram_message* message) {
+  (void)table, (void)ids, (void)capacity, (void)num_ids, (void)message;
+  abort();
+}
+#endif
+
 struct table {
   engram_tier_functions functions;
   void* later_functions[4];
@@ -57,6 +67,9 @@ static const struct table kTable = {
             .struct_size = 48,
 #elif defined(FLAW_LONG_TABLE)
             .struct_size = sizeof(struct table),
+#elif defined(FLAW_EDITION_0) || defined(FLAW_EDITION_1)
+            .struct_size = offsetof(engram_tier_functions, hot_rows),
+            .hot_rows = NotThere, /* what lies behind the table is no function of it */
 #else
             .struct_size = sizeof(engram_tier_functions),
 #endif
@@ -148,6 +161,10 @@ static const engram_plugin_descriptor kDescriptor = {
 #endif
 #ifdef FLAW_MINOR
     .abi_minor = ENGRAM_ABI_MINOR + 1,
+#elif defined(FLAW_EDITION_0)
+    .abi_minor = 0,
+#elif defined(FLAW_EDITION_1)
+    .abi_minor = 1,
 #else
     .abi_minor = ENGRAM_ABI_MINOR,
 #endif
@@ -172,6 +189,9 @@ static const engram_plugin_descriptor kDescriptor = {
 #endif
 #ifndef FLAW_NO_VERSION
     .version = "1.0.0",
+#endif
+#ifdef FLAW_KEEP_LOADED
+    .flags = ENGRAM_PLUGIN_KEEP_LOADED,
 #endif
 #if defined(FLAW_ONE_OF_PAIR)
     .functions = &kBackbone,

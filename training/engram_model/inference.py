@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batched forward passes and greedy generation for evaluation; no KV cache, meant for short texts."""
-from typing import Iterator, List, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -8,8 +8,12 @@ from .model import EngramModel, Output
 
 
 def forward(model: EngramModel, sequences: Sequence[Sequence[int]], on: bool,
-            keep_layers: bool = False) -> Tuple[Output, torch.Tensor]:
-    """Token sequences, padded on the right -> (output, mask bool [B,T] of real tokens)."""
+            keep_layers: bool = False,
+            memory_on: Optional[Sequence[Sequence[float]]] = None) -> Tuple[Output, torch.Tensor]:
+    """Token sequences, padded on the right -> (output, mask bool [B,T] of real tokens).
+
+    memory_on: a 0 for each token whose memory is withheld, a 1 for the others; without it all have theirs.
+    """
     device = model.model.norm.weight.device
     width = max(len(s) for s in sequences)
     tokens = torch.full((len(sequences), width), model.config.pad_token_id, dtype=torch.int64)
@@ -20,7 +24,12 @@ def forward(model: EngramModel, sequences: Sequence[Sequence[int]], on: bool,
     tokens = tokens.to(device)
     positions = torch.arange(width, device=device).expand(len(sequences), -1).contiguous()
     memory = model.lookup(model.rows(tokens, positions)) if on else {}
-    return model(tokens, model.layout(positions), memory, keep_layers=keep_layers), mask.to(device)
+    kept = None
+    if memory_on is not None:
+        kept = torch.ones(tokens.shape, device=device)
+        for i, values in enumerate(memory_on):
+            kept[i, :len(values)] = torch.tensor(values, device=device)
+    return model(tokens, model.layout(positions), memory, kept, keep_layers), mask.to(device)
 
 
 @torch.no_grad()

@@ -110,6 +110,32 @@ def gates_by_kind(model: EngramModel, t: Tokenizer,
 
 
 @torch.no_grad()
+def first_tokens_right(model: EngramModel, t: Tokenizer, questions: Sequence[Dict[str, str]],
+                       withheld: Optional[str]) -> Tuple[int, int]:
+    """(right, asked): first answer tokens, the memory withheld at all of the prompt's tokens of one kind.
+
+    Only questions whose prompt has such a token are asked; None withholds nothing.
+    """
+    right = asked = 0
+    for start in range(0, len(questions), 64):
+        prompts, ons, targets = [], [], []
+        for question in questions[start:start + 64]:
+            prompt = t.encode(question["prompt"])
+            kinds = token_kinds(t, prompt, [question["entity"]])
+            if withheld is None or withheld in kinds:
+                prompts.append(prompt)
+                ons.append([0.0 if kind == withheld else 1.0 for kind in kinds])
+                targets.append(t.encode(question["answer"])[0])
+        if not prompts:
+            continue
+        out, mask = forward(model, prompts, True, memory_on=ons)
+        last = out.hidden[torch.arange(len(prompts)), mask.sum(1) - 1]
+        right += int((model.logits(last).argmax(-1).cpu() == torch.tensor(targets)).sum())
+        asked += len(prompts)
+    return right, asked
+
+
+@torch.no_grad()
 def gates_of(model: EngramModel, t: Tokenizer, text: str) -> Tuple[List[str], Dict[int, List[float]]]:
     """Token texts and, per layer, each token's mean gate."""
     ids = t.encode(text)

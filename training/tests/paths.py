@@ -5,4 +5,5 @@ import sys
 
 TRAINING = pathlib.Path(__file__).resolve().parent.parent
 VECTORS = TRAINING.parent / "tests" / "vectors"
+LEXICON = TRAINING.parent / "models" / "lexicon"
 sys.path.insert(0, str(TRAINING))

@@ -5,7 +5,7 @@ import unittest
 import numpy as np
 
 from paths import VECTORS
-from corpus_tools import reading, wordnet
+from corpus_tools import packages, reading, wordnet
 from engram_model import tokenizer
 
 try:
@@ -25,6 +25,15 @@ class Glosses(unittest.TestCase):
         self.assertIsNone(wordnet.short_gloss("(obsolete) plant"))
         long = "a thing " + "very " * 10 + "big, " + "and " * 20 + "so on"
         self.assertEqual(wordnet.short_gloss(long), "a thing " + "very " * 10 + "big")
+
+
+class Licences(unittest.TestCase):
+    def test_the_files_own_licence_is_told_from_the_packaging(self):
+        text = ("Format: x\n\nFiles: debian/*\nLicense: GPL-2+\n Theirs.\n\nFiles: *\nCopyright: someone\n"
+                "License: Permissive\n Do what you like.\n .\n No warranty.\n\nLicense: GPL-2+\n On Debian\n")
+        self.assertEqual(packages.own_licence(text), ("Permissive", "Do what you like.\n\nNo warranty."))
+        with self.assertRaises(ValueError):
+            packages.own_licence("Files: debian/*\nLicense: GPL-2+\n")
 
 
 class ReadingTasks(unittest.TestCase):
@@ -79,6 +88,32 @@ class Measures(unittest.TestCase):
         self.assertGreater(len(pieces), 1)
         self.assertEqual(kinds[pieces[-1]], "entity end")
         self.assertEqual(kinds[pieces[0]], "entity inside")
+
+    def test_withheld_memory(self):
+        questions = [{"prompt": "The capital of %s is" % e, "answer": " x", "entity": e}
+                     for e in ("Uzbekistan", "Kazakhstan")]
+
+        def answers(withheld):
+            found = []
+            for question in questions:
+                tokens = self.t.encode(question["prompt"])
+                kinds = measures.token_kinds(self.t, tokens, [question["entity"]])
+                out, _ = forward(self.model, [tokens], True, memory_on=[[float(k != withheld) for k in kinds]])
+                found.append(self.t.decode([int(self.model.logits(out.hidden[0, -1]).argmax())]))
+            return found
+
+        with torch.no_grad():
+            # 30 in place of 0.02: memory that decides what is said.
+            table = self.model.tables()[1]
+            before = table.clone()
+            table.mul_(1500)
+            self.addCleanup(lambda: table.copy_(before))
+            whole, without = answers(None), answers("function word")
+        self.assertNotEqual(whole, without)
+        asked = [dict(q, answer=a) for q, a in zip(questions, without)]
+        self.assertEqual(measures.first_tokens_right(self.model, self.t, asked, "function word"), (2, 2))
+        self.assertLess(measures.first_tokens_right(self.model, self.t, asked, None)[0], 2)
+        self.assertEqual(measures.first_tokens_right(self.model, self.t, asked, "punctuation"), (0, 0))
 
     def test_batched_greedy_equals_one_by_one(self):
         prompts = [self.t.encode(p) for p in ("The", "a capital of", "Question: what is it?")]

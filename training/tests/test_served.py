@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random models of odd shapes, exported and served by the real daemon, against this package's float64 arithmetic.
+"""Random models of odd shapes and the shipped one, served by the real daemon, against float64 arithmetic.
 
 Needs the daemon: set ENGRAMD_BIN (e.g. build/release/bin/engramd); skipped otherwise.
 """
@@ -21,7 +21,7 @@ try:
 except ImportError:  # pragma: no cover: told apart by the skip below
     torch = None
 
-_BIN = os.environ.get("ENGRAMD_BIN")
+_BIN = os.environ.get("ENGRAMD_BIN") or None
 _BASE = {"vocab_size": 4096, "eos_token_id": 4092, "pad_token_id": 4093, "tie_word_embeddings": True}
 _ENGRAM = {"pad_token_id": 4093, "compressed_vocab_size": 3501}
 # name -> (config, table format)
@@ -66,7 +66,7 @@ class _Daemon:
 
     def __init__(self, model_dir: pathlib.Path) -> None:
         self.port = _free_port()
-        self.log = open(model_dir / "log.txt", "wb+")
+        self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([_BIN, "--model", str(model_dir), "--listen", "127.0.0.1:%d" % self.port,
                                          "--weights", "native"], stderr=self.log)
 
@@ -103,9 +103,8 @@ class _Daemon:
 @unittest.skipIf(_BIN is None, "ENGRAMD_BIN is not set")
 class ServedTest(unittest.TestCase):
     def check(self, name: str) -> None:
-        from engram_model import config, inference, model_dir
+        from engram_model import config, model_dir, tokenizer
         from engram_model.model import EngramModel
-        from engram_model import tokenizer
         shape, table_format = _SHAPES[name]
         values = {**_BASE, **shape}
         if "engram" in values:
@@ -123,17 +122,22 @@ class ServedTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             model_path = pathlib.Path(folder)
             model_dir.save(model, model_path, paths.VECTORS / "tokenizer.json", table_format)
-            reference = model_dir.load(model_path, dtype=torch.float64)
-            with _Daemon(model_path) as daemon, torch.no_grad():
-                for on in (True, False):
-                    answer = daemon.complete(prompt=prompts, max_tokens=6, temperature=0, ignore_eos=True, echo=True,
-                                             logprobs=1, return_token_ids=True,
-                                             engram={"enabled": on, "gates": True, "rows": True})
-                    for prompt, choice in zip(prompts, answer["choices"]):
-                        with self.subTest(on=on, length=len(prompt)):
-                            self.compare(inference, reference, on, prompt, choice)
+            self.check_directory(model_path, prompts)
 
-    def compare(self, inference: object, reference: object, on: bool, prompt: list, choice: dict) -> None:
+    def check_directory(self, model_path: pathlib.Path, prompts: list) -> None:
+        from engram_model import model_dir
+        reference = model_dir.load(model_path, dtype=torch.float64)
+        with _Daemon(model_path) as daemon, torch.no_grad():
+            for on in (True, False):
+                answer = daemon.complete(prompt=prompts, max_tokens=6, temperature=0, ignore_eos=True, echo=True,
+                                         logprobs=1, return_token_ids=True,
+                                         engram={"enabled": on, "gates": True, "rows": True})
+                for prompt, choice in zip(prompts, answer["choices"]):
+                    with self.subTest(on=on, length=len(prompt)):
+                        self.compare(reference, on, prompt, choice)
+
+    def compare(self, reference: object, on: bool, prompt: list, choice: dict) -> None:
+        from engram_model import inference
         tokens = prompt + choice["token_ids"]
         out, _ = inference.forward(reference, [tokens], on)
         logprobs = torch.log_softmax(reference.logits(out.hidden[0]), -1)
@@ -170,6 +174,17 @@ class ServedTest(unittest.TestCase):
 
     def test_plain(self) -> None:
         self.check("plain")
+
+    def test_the_shipped_model(self) -> None:
+        from engram_model import tokenizer
+        t = tokenizer.load(paths.LEXICON / "tokenizer.json")
+        prompts = [t.encode(text) for text in (
+            "The capital of United Arab Emirates is", "The chemical symbol of gold is", "Definition of community:",
+            "Question: What does community mean? Answer:",
+            "Donal has the meal. Seth has the task. Question: Who has the meal? Answer:")]
+        rng = random.Random(0)
+        prompts.append([rng.randrange(t.size) for _ in range(200)])
+        self.check_directory(paths.LEXICON, prompts)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ StepResult OpenedModel::Step(const std::vector<SliceRequest>& requests) {
   const std::vector<uint8_t> wants(tokens.size(), 1);
   engram_batch batch = {};
   batch.struct_size = sizeof(batch);
-  batch.flags = ENGRAM_BATCH_GATES | ENGRAM_BATCH_HIDDEN;
+  batch.flags = ENGRAM_BATCH_GATES | ENGRAM_BATCH_HIDDEN | (looks_closely_ ? uint32_t{ENGRAM_BATCH_LENS} : 0u);
   batch.num_slices = static_cast<uint32_t>(slices.size());
   batch.num_tokens = static_cast<uint32_t>(tokens.size());
   batch.slices = slices.data();
@@ -202,28 +202,44 @@ StepResult OpenedModel::Step(const std::vector<SliceRequest>& requests) {
     const float* hidden = output.hidden + t * info_.hidden_size;
     result.hidden.emplace_back(hidden, hidden + info_.hidden_size);
   }
-  result.gates.resize(info_.num_engram_layers);
-  for (size_t layer = 0; layer < info_.num_engram_layers; ++layer) {
-    for (size_t t = 0; t < tokens.size(); ++t) {
-      const float* gates = output.gates + (layer * tokens.size() + t) * info_.num_streams;
-      result.gates[layer].emplace_back(gates, gates + info_.num_streams);
+  const auto split = [&](const float* values, size_t num_layers, size_t width) {
+    std::vector<std::vector<std::vector<float>>> split(num_layers);
+    for (size_t layer = 0; layer < num_layers; ++layer) {
+      for (size_t t = 0; t < tokens.size(); ++t) {
+        const float* at = values + (layer * tokens.size() + t) * width;
+        split[layer].emplace_back(at, at + width);
+      }
     }
+    return split;
+  };
+  result.gates = split(output.gates, info_.num_engram_layers, info_.num_streams);
+  if (looks_closely_) {
+    result.lens = split(output.lens_logits, info_.num_layers, info_.vocab_size);
+    result.memory_norms = split(output.memory_norms, info_.num_engram_layers, info_.num_streams);
+    result.stream_norms = split(output.stream_norms, info_.num_engram_layers, info_.num_streams);
+  } else if (output.lens_logits != nullptr || output.memory_norms != nullptr || output.stream_norms != nullptr) {
+    throw std::runtime_error("the lens was filled without being asked for");
   }
   return result;
 }
 
 StepResult OpenedModel::RunAll(engram_sequence_id sequence, uint32_t chunk, bool memory_off) {
   StepResult all;
-  all.gates.resize(info_.num_engram_layers);
+  const auto append = [](auto& to, auto& part) {
+    to.resize(part.size());
+    for (size_t layer = 0; layer < part.size(); ++layer)
+      std::move(part[layer].begin(), part[layer].end(), std::back_inserter(to[layer]));
+  };
   const Past& past = histories_.at(sequence);
   while (past.length < past.tokens.size()) {
     const uint32_t count = std::min(chunk, static_cast<uint32_t>(past.tokens.size()) - past.length);
     StepResult part = Step({{sequence, count, memory_off}});
     std::move(part.logits.begin(), part.logits.end(), std::back_inserter(all.logits));
     std::move(part.hidden.begin(), part.hidden.end(), std::back_inserter(all.hidden));
-    for (size_t layer = 0; layer < all.gates.size(); ++layer) {
-      std::move(part.gates[layer].begin(), part.gates[layer].end(), std::back_inserter(all.gates[layer]));
-    }
+    append(all.gates, part.gates);
+    append(all.lens, part.lens);
+    append(all.memory_norms, part.memory_norms);
+    append(all.stream_norms, part.stream_norms);
   }
   return all;
 }

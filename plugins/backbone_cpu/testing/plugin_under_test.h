@@ -64,6 +64,10 @@ struct StepResult {
   std::vector<std::vector<float>> logits;              // [tokens][vocab]; all tokens are flagged
   std::vector<std::vector<float>> hidden;              // [tokens][d]
   std::vector<std::vector<std::vector<float>>> gates;  // [Engram layer][token][S]
+  // With look_closely; else empty.
+  std::vector<std::vector<std::vector<float>>> lens;          // [layer][token][vocab]
+  std::vector<std::vector<std::vector<float>>> memory_norms;  // [Engram layer][token][S]
+  std::vector<std::vector<std::vector<float>>> stream_norms;  // [Engram layer][token][S]
 };
 
 // One opened model, with what the host knows of its sequences. Failures of calls that must succeed throw.
@@ -87,6 +91,8 @@ class OpenedModel {
   std::vector<int32_t>& History(engram_sequence_id sequence) { return histories_[sequence].tokens; }
 
   StepResult Step(const std::vector<SliceRequest>& requests);
+  // Later steps have ENGRAM_BATCH_LENS.
+  void LookClosely() { looks_closely_ = true; }
   // Runs what is left of a sequence in chunks and returns the results of all its tokens.
   StepResult RunAll(engram_sequence_id sequence, uint32_t chunk, bool memory_off = false);
   // Greedy tokens after `prompt`.
@@ -105,6 +111,7 @@ class OpenedModel {
   engram_host host_ = {};
   engram_backbone* backbone_ = nullptr;
   engram_backbone_info info_ = {};
+  bool looks_closely_ = false;
   std::string log_;
   std::unique_ptr<RowSource> source_;
   std::map<engram_sequence_id, Past> histories_;

@@ -75,6 +75,10 @@ struct ReferenceResult {
   std::vector<std::vector<double>> logits;              // [T][vocab]
   std::vector<std::vector<double>> hidden;              // [T][d]
   std::vector<std::vector<std::vector<double>>> gates;  // [Engram layer][T][S]
+  std::vector<std::vector<std::vector<double>>> lens;   // [layer][T][vocab]
+  // [Engram layer][T][S]: norms of what was added to the streams, and of the streams before.
+  std::vector<std::vector<std::vector<double>>> memory_norms;
+  std::vector<std::vector<std::vector<double>>> stream_norms;
 };
 ReferenceResult RunReference(const RandomModel& model, const std::vector<int32_t>& tokens, bool memory_off);
 

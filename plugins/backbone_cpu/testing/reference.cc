@@ -43,18 +43,29 @@ class Reference {
         for (const Row& token : x) out.push_back(is_moe ? Moe(prefix + "mlp.", token) : Mlp(prefix + "mlp.", token));
         return out;
       });
+      Rows hidden;
+      Head(&hidden, &result_.lens.emplace_back());
     }
-    for (size_t t = 0; t < count_; ++t) {
-      Row x = streams_[t][0];
-      if (spec_.streams > 1) x = Combine(Mix("model.hc_head", streams_[t]), streams_[t]);
-      result_.hidden.push_back(Norm(x, Values("model.norm.weight")));
-      result_.logits.push_back(
-          Product(spec_.tie ? "model.embed_tokens.weight" : "lm_head.weight", result_.hidden.back()));
-    }
+    Head(&result_.hidden, &result_.logits);
     return result_;
   }
 
  private:
+  void Head(Rows* hidden, Rows* logits) const {
+    for (size_t t = 0; t < count_; ++t) {
+      Row x = streams_[t][0];
+      if (spec_.streams > 1) x = Combine(Mix("model.hc_head", streams_[t]), streams_[t]);
+      hidden->push_back(Norm(x, Values("model.norm.weight")));
+      logits->push_back(Product(spec_.tie ? "model.embed_tokens.weight" : "lm_head.weight", hidden->back()));
+    }
+  }
+
+  static double Length(const Row& x) {
+    double sum = 0;
+    for (const double value : x) sum += value * value;
+    return std::sqrt(sum);
+  }
+
   const Row& Values(const std::string& name) const { return model_.tensors.at(name).values; }
 
   Row Product(const std::string& name, const Row& x) const {
@@ -274,8 +285,12 @@ class Reference {
         if (spec_.kernel != 0) normed.back().push_back(Norm(v, Values(prefix + "conv_norm.weight"), s * d));
       }
     }
+    Rows& memory_norms = result_.memory_norms.emplace_back(count_);
+    Rows& stream_norms = result_.stream_norms.emplace_back(count_);
     for (size_t t = 0; t < count_; ++t) {
       for (size_t s = 0; s < spec_.streams; ++s) {
+        stream_norms[t].push_back(Length(streams_[t][s]));
+        Row change(d, 0);
         for (size_t i = 0; i < d; ++i) {
           double sum = 0;
           for (size_t tap = 0; tap < spec_.kernel; ++tap) {
@@ -283,8 +298,10 @@ class Reference {
             if (back > t) continue;
             sum += Values(prefix + "conv.weight")[(s * d + i) * spec_.kernel + tap] * normed[t - back][s][i];
           }
-          streams_[t][s][i] += added[t][s][i] + (spec_.kernel != 0 ? Silu(sum) : 0);
+          change[i] = added[t][s][i] + (spec_.kernel != 0 ? Silu(sum) : 0);
+          streams_[t][s][i] += change[i];
         }
+        memory_norms[t].push_back(Length(change));
       }
     }
     result_.gates.push_back(gates);

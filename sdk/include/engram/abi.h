@@ -12,6 +12,8 @@
  *
  * Growth: structs and function tables only grow at their end. Each begins with struct_size, set by whoever fills it in;
  * the reader uses no field beyond it. So a plugin built for minor n runs on any host of the same major with minor >= n.
+ *   minor 1: engram_tier_stats.retries and .read_latency
+ *   minor 2: engram_tier_functions.hot_rows
  *
  * Nothing but plain C data crosses: no exception, no C++ type, no memory that one side allocates and the other frees.
  * The host never unloads a library whose descriptor sets ENGRAM_PLUGIN_KEEP_LOADED (one that started threads it cannot
@@ -31,7 +33,7 @@ extern "C" {
 
 #define ENGRAM_ABI_MAGIC 0x4d52474eu /* "NGRM", little endian */
 #define ENGRAM_ABI_MAJOR 1u
-#define ENGRAM_ABI_MINOR 1u
+#define ENGRAM_ABI_MINOR 2u
 
 #if defined(__GNUC__)
 #define ENGRAM_EXPORT __attribute__((visibility("default")))

@@ -58,8 +58,11 @@ typedef struct engram_slice {
 
 /* engram_batch.flags */
 enum {
-  ENGRAM_BATCH_GATES = 1u << 0, /* fill engram_step_output.gates */
-  ENGRAM_BATCH_HIDDEN = 1u << 1 /* fill engram_step_output.hidden */
+  ENGRAM_BATCH_GATES = 1u << 0,  /* fill engram_step_output.gates */
+  ENGRAM_BATCH_HIDDEN = 1u << 1, /* fill engram_step_output.hidden */
+  /* since minor 2; a backbone that does not know it leaves the fields NULL: fill lens_logits and the norms. Costs a
+   * product with the output head per layer and flagged token: for looking closely, not for serving. */
+  ENGRAM_BATCH_LENS = 1u << 2
 };
 
 /* One step: prefill chunks and decode tokens of many sequences. Slices are in token order and cover all tokens. */
@@ -81,6 +84,14 @@ typedef struct engram_step_output {
   const float* logits;  /* [num_logits][vocab_size], in token order */
   const float* gates;   /* [num_engram_layers][num_tokens][num_streams], 0 where memory is off; NULL if not asked */
   const float* hidden;  /* [num_logits][hidden_size], after the final norm; NULL if not asked */
+  /* since minor 2; NULL if not asked */
+  /* [num_layers][num_logits][vocab_size]: what final norm and output head make of the residual stream as it is after
+   * each layer (the "logit lens"); the last layer's are `logits`. */
+  const float* lens_logits;
+  /* [num_engram_layers][num_tokens][num_streams]: Euclidean norm of what the Engram module added to each residual
+   * stream, and of the stream it was added to; 0 where memory is off. */
+  const float* memory_norms;
+  const float* stream_norms;
 } engram_step_output;
 
 typedef struct engram_backbone_stats {

@@ -3,7 +3,7 @@
  * A tier: a place where rows of tables live. Tiers are chained by the host, caches first, one complete store last.
  *
  * Threads: open(), close(), attach() and detach() are never concurrent with another call on the same instance.
- * read(), write(), invalidate() and stats() may run on many threads at once; the plugin does its own locking. Only
+ * read(), write(), invalidate(), stats() and hot_rows() may run on many threads at once; the plugin does its own locking. Only
  * calls whose tier sets ENGRAM_TIER_MAY_BLOCK (and open, close, attach) may block on a device or peer.
  */
 #ifndef ENGRAM_TIER_H_
@@ -109,6 +109,12 @@ typedef struct engram_tier_functions {
 
   /* Optional: address of row 0 of a dense array [num_rows][row_bytes], stable until detach(), or NULL. */
   const uint8_t* (*map)(engram_tier_table* table);
+
+  /* Since minor 2; optional, for caches. Which rows are worth having again after a restart: those asked for more than
+   * once, the most wanted first. Writes at most `capacity` ids, *num_ids of them. A snapshot of a cache at work: a row
+   * that comes, goes or moves meanwhile may be missing or come twice. May take a second; must not hold up read(). */
+  engram_status (*hot_rows)(engram_tier_table* table, uint64_t* ids, uint64_t capacity, uint64_t* num_ids,
+                            engram_message* message);
 } engram_tier_functions;
 
 #ifdef __cplusplus

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Overlays, the audit log, API keys, settings.
+#include <sstream>
+
+#include "journal/columns.h"
+#include "journal/journal.h"
+
+namespace engram {
+namespace {
+
+constexpr int64_t kAuditEntries = 100'000;
+
+std::string Joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
+  return text;
+}
+
+std::vector<std::string> Words(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+std::optional<int64_t> MaybeInt(const Statement& row, int column) {
+  if (row.IsNull(column)) return std::nullopt;
+  return row.Int(column);
+}
+
+}  // namespace
+
+Status Journal::PutOverlay(const ModelRecord& model, const OverlayRecord& overlay, std::span<const uint8_t> payload,
+                           const AuditRecord& audit) {
+  Fault("overlay.begin");
+  ENGRAM_TRY(Transaction transaction, Transaction::Begin(*database_));
+  ENGRAM_TRY(Statement put, database_->Prepare("INSERT OR REPLACE INTO overlays (model, name, created_ms, expires_ms, "
+                                               "num_rows, num_guarded, num_bytes, digest, payload) VALUES (?1, ?2, "
+                                               "?3, ?4, ?5, ?6, ?7, ?8, ?9)"));
+  put.Bind(1, model.id).Bind(2, overlay.name).Bind(3, overlay.created_ms).Bind(4, overlay.expires_ms);
+  put.Bind(5, overlay.num_rows).Bind(6, overlay.num_guarded).Bind(7, overlay.num_bytes);
+  ENGRAM_CHECK_OK(put.BindBlob(8, overlay.digest).BindBlob(9, payload).Run());
+  ENGRAM_CHECK_OK(InsertAudit(audit));
+  Fault("overlay.written");
+  ENGRAM_CHECK_OK(transaction.Commit());
+  Fault("overlay.durable");
+  return {};
+}
+
+Status Journal::DeleteOverlays(const ModelRecord& model, std::span<const std::string> names, const AuditRecord& audit) {
+  Fault("overlay.begin");
+  ENGRAM_TRY(Transaction transaction, Transaction::Begin(*database_));
+  ENGRAM_TRY(Statement remove, database_->Prepare("DELETE FROM overlays WHERE model=?1 AND name=?2"));
+  for (const std::string& name : names) ENGRAM_CHECK_OK(remove.Bind(1, model.id).Bind(2, name).Run());
+  ENGRAM_CHECK_OK(InsertAudit(audit));
+  Fault("overlay.written");
+  ENGRAM_CHECK_OK(transaction.Commit());
+  Fault("overlay.durable");
+  return {};
+}
+
+Status Journal::ForEachOverlay(
+    const ModelRecord& model,
+    const std::function<Status(OverlayRecord, std::span<const uint8_t> payload)>& visit) const {
+  ENGRAM_TRY(Statement query, database_->Prepare("SELECT name, created_ms, expires_ms, num_rows, num_guarded, "
+                                                 "num_bytes, digest, payload FROM overlays WHERE model=?1 ORDER BY "
+                                                 "name"));
+  query.Bind(1, model.id);
+  for (;;) {
+    ENGRAM_TRY(const bool row, query.Step());
+    if (!row) return {};
+    OverlayRecord overlay;
+    overlay.name = query.Text(0);
+    overlay.created_ms = query.Int(1);
+    overlay.expires_ms = MaybeInt(query, 2);
+    overlay.num_rows = NumberColumn(query, 3);
+    overlay.num_guarded = NumberColumn(query, 4);
+    overlay.num_bytes = NumberColumn(query, 5);
+    ENGRAM_TRY(overlay.digest, DigestColumn(*database_, query, 6));
+    ENGRAM_CHECK_OK(visit(std::move(overlay), query.Blob(7)));
+  }
+}
+
+Result<bool> Journal::EraseLog() {
+  Fault("erase.begin");
+  ENGRAM_TRY(const bool emptied, database_->Checkpoint(/*truncate=*/true));
+  Fault("erase.end");
+  return emptied;
+}
+
+Status Journal::InsertAudit(const AuditRecord& record) {
+  ENGRAM_TRY(Statement insert,
+             database_->Prepare("INSERT INTO audit (unix_ms, actor, action, detail) VALUES (?1, ?2, ?3, ?4)"));
+  ENGRAM_CHECK_OK(
+      insert.Bind(1, record.unix_ms).Bind(2, record.actor).Bind(3, record.action).Bind(4, record.detail).Run());
+  ENGRAM_TRY(Statement forget, database_->Prepare("DELETE FROM audit WHERE id<=last_insert_rowid()-?1"));
+  return forget.Bind(1, kAuditEntries).Run();
+}
+
+Status Journal::AddAudit(const AuditRecord& record) {
+  ENGRAM_TRY(Transaction transaction, Transaction::Begin(*database_));
+  ENGRAM_CHECK_OK(InsertAudit(record));
+  return transaction.Commit();
+}
+
+Result<std::vector<AuditRecord>> Journal::ListAudit(uint64_t limit, std::optional<int64_t> before) const {
+  ENGRAM_TRY(Statement query, database_->Prepare("SELECT id, unix_ms, actor, action, detail FROM audit WHERE id<?1 "
+                                                 "ORDER BY id DESC LIMIT ?2"));
+  query.Bind(1, before.value_or(INT64_MAX)).Bind(2, limit);
+  std::vector<AuditRecord> records;
+  for (;;) {
+    ENGRAM_TRY(const bool row, query.Step());
+    if (!row) return records;
+    records.push_back({query.Int(0), query.Int(1), query.Text(2), query.Text(3), query.Text(4)});
+  }
+}
+
+Status Journal::AddApiKey(const ApiKeyRecord& key) {
+  ENGRAM_TRY(Statement insert, database_->Prepare("INSERT INTO api_keys (name, sha256, scopes, limits, created_ms, "
+                                                  "revoked_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"));
+  insert.Bind(1, key.name).BindBlob(2, key.sha256).Bind(3, Joined(key.scopes)).Bind(4, key.limits);
+  return insert.Bind(5, key.created_ms).Bind(6, key.revoked_ms).Run();
+}
+
+Status Journal::RevokeApiKey(std::string_view name, int64_t unix_ms) {
+  ENGRAM_TRY(Statement update, database_->Prepare("UPDATE api_keys SET revoked_ms=coalesce(revoked_ms, ?2) WHERE "
+                                                  "name=?1 RETURNING name"));
+  ENGRAM_TRY(const bool found, update.Bind(1, name).Bind(2, unix_ms).Step());
+  if (!found) return NotFound("there is no API key \"" + std::string(name) + "\"", "name");
+  return update.Run();
+}
+
+Result<std::vector<ApiKeyRecord>> Journal::ListApiKeys() const {
+  ENGRAM_TRY(Statement query, database_->Prepare("SELECT name, sha256, scopes, limits, created_ms, revoked_ms FROM "
+                                                 "api_keys ORDER BY name"));
+  std::vector<ApiKeyRecord> keys;
+  for (;;) {
+    ENGRAM_TRY(const bool row, query.Step());
+    if (!row) return keys;
+    ApiKeyRecord key;
+    key.name = query.Text(0);
+    ENGRAM_TRY(key.sha256, DigestColumn(*database_, query, 1));
+    key.scopes = Words(query.Text(2));
+    key.limits = query.Text(3);
+    key.created_ms = query.Int(4);
+    key.revoked_ms = MaybeInt(query, 5);
+    keys.push_back(std::move(key));
+  }
+}
+
+Status Journal::PutSetting(std::string_view name, std::string_view value) {
+  ENGRAM_TRY(Statement put, database_->Prepare("INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)"));
+  return put.Bind(1, name).Bind(2, value).Run();
+}
+
+Result<std::optional<std::string>> Journal::FindSetting(std::string_view name) const {
+  ENGRAM_TRY(Statement query, database_->Prepare("SELECT value FROM settings WHERE name=?1"));
+  ENGRAM_TRY(const bool found, query.Bind(1, name).Step());
+  if (!found) return std::optional<std::string>();
+  return std::optional<std::string>(query.Text(0));
+}
+
+}  // namespace engram

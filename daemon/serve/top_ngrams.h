@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// TopNgrams: the heaviest n-grams of an endless stream in bounded memory: the weighted Space-Saving sketch (Metwally,
+// Agrawal, El Abbadi: Efficient Computation of Frequent and Top-k Elements in Data Streams, 2005). One thread at a
+// time.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+namespace engram {
+
+inline constexpr uint32_t kMaxTrackedOrder = 8;
+
+class TopNgrams {
+ public:
+  struct Entry {
+    uint64_t hash = 0;
+    std::vector<int32_t> tokens;  // token ids, oldest first; empty when texts are not kept
+    uint64_t count = 0;           // times seen since it entered the sketch
+    double weight = 0;            // at most `error` more than its true weight, never less
+    double error = 0;
+  };
+
+  // At most `capacity` (>= 1) n-grams are held. Without `keep_tokens` nothing but their hashes is.
+  TopNgrams(uint32_t capacity, bool keep_tokens) : capacity_(capacity), keep_tokens_(keep_tokens) {}
+
+  // What n-grams are told apart by: FNV-1a over the ids' bytes. At most kMaxTrackedOrder tokens.
+  static uint64_t Hash(std::span<const int32_t> tokens);
+
+  // Adds `weight` (>= 0) to the n-gram; one more than `capacity` takes the place of the lightest.
+  void Add(std::span<const int32_t> tokens, double weight);
+  // Heaviest first, at most `limit`.
+  std::vector<Entry> Top(size_t limit) const;
+  void Clear();
+
+ private:
+  struct Cell {
+    uint64_t hash = 0;
+    uint64_t count = 0;
+    double weight = 0;
+    double error = 0;
+    uint32_t num_tokens = 0;
+    std::array<int32_t, kMaxTrackedOrder> tokens{};
+  };
+  void SiftUp(size_t place);
+  void SiftDown(size_t place);
+  void Place(size_t place, const Cell& cell);
+
+  uint32_t capacity_;
+  bool keep_tokens_;
+  std::vector<Cell> heap_;  // the lightest first
+  std::unordered_map<uint64_t, uint32_t> places_;
+};
+
+}  // namespace engram

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// https:// and wss://, certificates that change, client certificates. Needs the openssl command, as the build does its
+// library.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import https from 'node:https';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import tls from 'node:tls';
+import WebSocket from 'ws';
+import { Daemon } from './daemon.mjs';
+
+const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-tls-'));
+const file = (name) => path.join(dir, name);
+const openssl = (...args) => execFileSync('openssl', args, { stdio: 'pipe' });
+
+// A certificate for localhost, self-signed or by the CA of that name.
+function makeCertificate(name, ca = null) {
+  openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj',
+    `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', file(`${name}.key`), '-out',
+    file(`${name}.pem`), ...(ca ? ['-CA', file(`${ca}.pem`), '-CAkey', file(`${ca}.key`)] : []));
+}
+const read = (name) => fs.readFileSync(file(name), 'utf8');
+const config = (more = '') =>
+  `server: {tls: {certificate: ${file('server.pem')}, key: ${file('server.key')}${more}}, header_timeout: 2s}\n`;
+
+let daemon;
+before(async () => {
+  makeCertificate('first');
+  makeCertificate('second');
+  use('first');
+  daemon = await Daemon.start({ config: config() });
+});
+after(async () => {
+  assert.deepEqual(await daemon?.stop(), { code: 0, signal: null });
+  fs.rmSync(dir, { recursive: true, force: true });
+});
+function use(name) {
+  fs.copyFileSync(file(`${name}.pem`), file('server.pem'));
+  fs.copyFileSync(file(`${name}.key`), file('server.key'));
+}
+
+// {status, text, subject} of one request.
+function call(port, method, route, { body, ...options } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = https.request({ host: '127.0.0.1', port, method, path: route, agent: false, ...options }, (response) => {
+      const subject = response.socket.getPeerCertificate().subject.CN;
+      let text = '';
+      response.setEncoding('utf8').on('data', (data) => (text += data));
+      response.on('end', () => resolve({ status: response.statusCode, text, subject }));
+      response.on('error', reject);
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+test('answers, large ones and streams', async () => {
+  const ca = read('first.pem');
+  assert.match(daemon.url, /^https:/);
+  const body = JSON.stringify({ prompt: [1], max_tokens: 50, ignore_eos: true, stream: true });
+  const stream = await call(daemon.port, 'POST', '/v1/completions', { ca, body });
+  assert.equal(stream.status, 200);
+  assert.ok(stream.text.endsWith('data: [DONE]\n\n'));
+  const large = JSON.stringify({ prompt: 'a '.repeat(500_000) });
+  const tokens = await call(daemon.port, 'POST', '/tokenize', { ca, body: large });
+  assert.equal(tokens.status, 200);
+  assert.ok(JSON.parse(tokens.text).count > 100_000);
+});
+
+test('keep-alive over one connection', async () => {
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+  for (let i = 0; i < 5; ++i) {
+    assert.equal((await call(daemon.port, 'GET', '/health/live', { ca: read('first.pem'), agent })).status, 200);
+  }
+  agent.destroy();
+});
+
+test('WebSockets', async () => {
+  const socket = new WebSocket(`wss://127.0.0.1:${daemon.port}/v1/stream`, { ca: read('first.pem') });
+  await new Promise((resolve, reject) => socket.on('open', resolve).on('error', reject));
+  const types = [];
+  const done = new Promise((resolve) => socket.on('message', (data) => {
+    types.push(JSON.parse(data).type);
+    if (types.at(-1) === 'done') resolve();
+  }));
+  socket.send(JSON.stringify({ type: 'generate', id: 'a', prompt: [1], max_tokens: 5, ignore_eos: true }));
+  await done;
+  assert.equal(types.length, 6);
+  const closed = new Promise((resolve) => socket.on('close', resolve));
+  socket.close(1000);
+  assert.equal(await closed, 1000);
+});
+
+test('plain HTTP, garbage and silence are cut off', async () => {
+  assert.doesNotMatch(await daemon.raw('GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n').catch(() => ''), /200/);
+  await daemon.raw(Buffer.alloc(1000, 7)).catch(() => '');
+  assert.equal(await daemon.raw('').catch(() => ''), '');
+  assert.equal((await call(daemon.port, 'GET', '/health/live', { ca: read('first.pem') })).status, 200);
+});
+
+test('old protocols and unknown ones are refused', async () => {
+  const connect = (options) => new Promise((resolve, reject) => {
+    const socket = tls.connect({ port: daemon.port, host: '127.0.0.1', ca: read('first.pem'), ...options }, () => {
+      resolve([socket.getProtocol(), socket.alpnProtocol]);
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+  assert.deepEqual(await connect({ ALPNProtocols: ['h2', 'http/1.1'] }), ['TLSv1.3', 'http/1.1']);
+  assert.deepEqual(await connect({ maxVersion: 'TLSv1.2' }), ['TLSv1.2', false]);
+  await assert.rejects(connect({ ALPNProtocols: ['h2'] }));
+  await assert.rejects(connect({ minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1' }));
+});
+
+test('SIGHUP takes a new certificate and leaves connections alone; a bad one changes nothing', async () => {
+  const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+  const ca = [read('first.pem'), read('second.pem')];
+  assert.equal((await call(daemon.port, 'GET', '/health/live', { ca, agent })).subject, 'first');
+  use('second');
+  daemon.child.kill('SIGHUP');
+  await daemon.until(async () => (await call(daemon.port, 'GET', '/health/live', { ca })).subject === 'second');
+  assert.equal((await call(daemon.port, 'GET', '/health/live', { ca, agent })).status, 200);
+  fs.copyFileSync(file('first.key'), file('server.key'));
+  daemon.child.kill('SIGHUP');
+  await daemon.until(() => daemon.log.includes('server.tls.key'));
+  assert.equal((await call(daemon.port, 'GET', '/health/live', { ca })).subject, 'second');
+  agent.destroy();
+});
+
+test('client certificates', async () => {
+  makeCertificate('authority');
+  makeCertificate('member', 'authority');
+  use('first');
+  const own = await Daemon.start({ config: config(`, client_ca: ${file('authority.pem')}`) });
+  const ca = read('first.pem');
+  const with_ = (name) => call(own.port, 'GET', '/health/live',
+    { ca, ...(name ? { cert: read(`${name}.pem`), key: read(`${name}.key`) } : {}) });
+  assert.equal((await with_('member')).status, 200);
+  await assert.rejects(with_(null));
+  await assert.rejects(with_('second'));
+  await own.stop();
+});
+
+test('files that are wrong stop the start and are named', async () => {
+  fs.writeFileSync(file('server.pem'), 'nonsense');
+  await assert.rejects(Daemon.start({ config: config() }), /server\.tls\.certificate.*server\.pem/);
+});

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the model knows is changed, looked at, and brought back, all through the page.
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { assertAccessible, launch, openPage, startDaemon } from './support.mjs';
+
+let daemon;
+let browser;
+before(async () => {
+  daemon = await startDaemon();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await daemon?.stop();
+});
+
+async function answer(engram) {
+  const { status, json, text } = await daemon.post('/v1/completions', { prompt: 'The capital of Japan is', max_tokens: 8, temperature: 0, engram });
+  assert.equal(status, 200, text);
+  return json.choices[0].text.trim();
+}
+async function version() {
+  const { json } = await daemon.get('/admin/v1/commits');
+  return json.commits[0]?.version ?? 0;
+}
+// Everything memory says at the end of "The capital of Japan is" becomes what it says of France.
+async function makeFrench(page) {
+  await page.show('edit');
+  await page.getByLabel('Text', { exact: true }).fill('The capital of Japan is');
+  await page.getByRole('button', { name: 'Find', exact: true }).click();
+  await page.getByRole('button', { name: /^Add 32 rows/ }).click();
+  await page.getByTestId('change-rows').getByRole('listitem').first().waitFor();
+  await page.getByLabel('Text to copy from').fill('The capital of France is');
+  await page.getByRole('button', { name: 'Copy', exact: true }).click();
+  await page.getByText('32 rows change', { exact: true }).waitFor();
+}
+
+test('an edit changes an answer, a rollback restores it', async () => {
+  assert.equal(await answer(), 'Tokyo.');
+  const page = await openPage(browser, daemon.url);
+  await makeFrench(page);
+  await assertAccessible(page, 'a change');
+
+  // Tried first: nobody else sees it, and nothing of it stays.
+  await page.getByRole('button', { name: 'Compare' }).click();
+  const versus = page.getByTestId('versus');
+  await versus.getByText('Tokyo.').waitFor();
+  await versus.getByText('Paris.').waitFor();
+  assert.equal(await answer(), 'Tokyo.');
+  assert.deepEqual((await daemon.get('/admin/v1/overlays')).json.overlays, []);
+  assert.equal(await version(), 0);
+
+  await page.getByRole('button', { name: 'Plan', exact: true }).click();
+  const plan = page.getByTestId('plan');
+  await plan.getByText('32 rows change.').waitFor();
+  await plan.getByText('No overlay holds one of these rows.').waitFor();
+  await assertAccessible(page, 'a plan');
+  assert.equal(await version(), 0);
+
+  await page.getByLabel('Note').fill('Tokyo moves to the Seine <script>window.stung = 1</script>');
+  await page.getByLabel('Author').fill('tests');
+  await page.getByRole('button', { name: 'Commit …' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('The result is version 1.', { exact: false }).waitFor();
+  await assertAccessible(page, 'the commit dialog');
+  // Escape is no.
+  await page.keyboard.press('Escape');
+  assert.equal(await version(), 0);
+  await page.getByRole('button', { name: 'Commit …' }).click();
+  await dialog.getByRole('button', { name: 'Commit' }).click();
+  await page.getByText('Version 1 is live: 32 rows.').waitFor();
+  await page.getByTestId('memory-version').filter({ hasText: 'v1' }).waitFor();
+  assert.equal(await answer(), 'Paris.');
+  assert.equal(await answer({ as_of: 0 }), 'Tokyo.');
+
+  // What it did, and how it was before.
+  await page.getByRole('tab', { name: 'History' }).click();
+  const history = page.getByTestId('history');
+  await history.getByText('Tokyo moves to the Seine <script>').waitFor();
+  assert.equal(await page.evaluate(() => window.stung), undefined);
+  await history.getByRole('button', { name: 'Diff' }).click();
+  await history.getByText('What changed from v0 to v1').waitFor();
+  await history.getByRole('img').first().waitFor();
+  assert.equal(await history.getByRole('img').count(), 32);
+  await assertAccessible(page, 'a diff');
+  await page.getByRole('button', { name: 'Compare' }).click();
+  await page.getByTestId('versus').getByText('Tokyo.').waitFor();
+  await page.getByTestId('versus').getByText('Paris.').waitFor();
+
+  await history.getByRole('button', { name: 'Roll back to here' }).click();
+  await dialog.getByText('Every row becomes what it was at version 0', { exact: false }).waitFor();
+  assert.equal(await answer(), 'Paris.');
+  await dialog.getByRole('button', { name: 'Roll back' }).click();
+  await page.getByText('Rolled back to version 0; it is version 2 now.').waitFor();
+  assert.equal(await answer(), 'Tokyo.');
+  await history.getByText('restores v0').waitFor();
+  await page.done();
+});
+
+test('a commit in between is noticed, and nothing is written over it', async () => {
+  const page = await openPage(browser, daemon.url);
+  await makeFrench(page);
+  await page.getByRole('button', { name: 'Plan', exact: true }).click();
+  await page.getByTestId('plan').waitFor();
+  const before = await version();
+  const { json: rows } = await daemon.get('/admin/v1/rows?layer=1&ids=7');
+  const other = await daemon.post('/admin/v1/commits', { edits: [{ layer: 1, row: 7, values: rows.rows[0].values.map((value) => value + 1) }] });
+  assert.equal(other.status, 201, other.text);
+  await page.getByRole('button', { name: 'Commit …' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Commit' }).click();
+  await page.getByRole('dialog').getByRole('alert').filter({ hasText: 'Somebody else committed' }).waitFor();
+  assert.equal(await version(), before + 1);
+  await page.done();
+});
+
+test('rows by id: values by hand, zeroed, scaled, exported and imported', async () => {
+  const page = await openPage(browser, daemon.url);
+  await page.show('edit');
+  await page.getByRole('tab', { name: 'By row id' }).click();
+  await page.getByLabel('Layer').fill('2');
+  await page.getByLabel('Row ids').fill('11, 12');
+  await page.getByRole('button', { name: 'Add to the change' }).click();
+  const rows = page.getByTestId('change-rows').getByRole('listitem');
+  await rows.nth(1).waitFor();
+  await rows.first().getByRole('button', { name: 'Values' }).click();
+  await rows.first().getByRole('textbox', { name: 'Values' }).fill('1 2 3');
+  await rows.first().getByRole('button', { name: 'Apply' }).click();
+  await page.getByText('Needs 32 numbers.').waitFor();
+  await rows.first().getByRole('textbox', { name: 'Values' }).fill(Array(32).fill('0.5').join(', '));
+  await rows.first().getByRole('button', { name: 'Apply' }).click();
+  await page.getByText('1 row changes', { exact: true }).waitFor();
+  const download = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Export' }).click();
+  const path = await (await download).path();
+  await page.getByRole('button', { name: 'Empty', exact: true }).click();
+  await page.getByText('No row picked yet.', { exact: false }).waitFor();
+  await page.getByLabel('Import …').setInputFiles(path);
+  await page.getByText('1 edit imported.').waitFor();
+  await page.getByText('1 row changes', { exact: true }).waitFor();
+  await page.getByLabel('Import …').setInputFiles({ name: 'bad.json', mimeType: 'application/json', buffer: Buffer.from('{"edits": [{"row": 1}]}') });
+  await page.getByRole('alert').filter({ hasText: 'edits[0].layer' }).waitFor();
+  await page.getByRole('button', { name: 'As before' }).click();
+  await page.getByText('0 rows change', { exact: true }).waitFor();
+  await page.done();
+});
+
+test('an overlay: saved from a change, seen by those who ask, deleted for good', async () => {
+  const page = await openPage(browser, daemon.url);
+  await makeFrench(page);
+  await page.getByRole('button', { name: 'Save as overlay …' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Name').fill('seine');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('Overlay “seine” is there.').waitFor();
+  assert.equal(await answer({ overlays: ['seine'] }), 'Paris.');
+  assert.equal(await answer(), 'Tokyo.');
+  await page.getByRole('tab', { name: 'Overlays' }).click();
+  await page.getByTestId('overlays').getByText('32 rows').waitFor();
+  await assertAccessible(page, 'overlays');
+  await page.getByRole('button', { name: 'Delete: seine' }).click();
+  await dialog.getByText('cannot be brought back', { exact: false }).waitFor();
+  await dialog.getByRole('button', { name: 'Delete' }).click();
+  await page.getByText('Overlay “seine” is deleted.').waitFor();
+  const gone = await daemon.post('/v1/completions', { prompt: 'a', max_tokens: 1, engram: { overlays: ['seine'] } });
+  assert.equal(gone.status, 404);
+  await page.done();
+});
+
+test('from a token in the microscope to its rows', async () => {
+  const page = await openPage(browser, daemon.url);
+  await page.show('microscope');
+  await page.getByRole('button', { name: 'Look', exact: true }).waitFor();
+  await page.getByTestId('strip').getByRole('option').nth(3).click();
+  await page.getByRole('button', { name: 'Edit these rows' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Edit' }).waitFor();
+  await page.getByRole('radio', { name: 'Japan' }).waitFor();
+  assert.ok(await page.getByRole('radio', { name: 'Japan' }).isChecked());
+  await page.getByRole('button', { name: /^Add \d+ rows/ }).waitFor();
+  await page.done();
+});

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+# npm ci in SOURCE, one at a time, unless the packages that package-lock.json names are there.
+file(LOCK ${SOURCE} DIRECTORY GUARD PROCESS)
+file(SHA256 ${SOURCE}/package-lock.json wanted)
+set(installed "")
+if(EXISTS ${SOURCE}/node_modules/.installed)
+  file(READ ${SOURCE}/node_modules/.installed installed)
+endif()
+if(NOT installed STREQUAL wanted)
+  execute_process(COMMAND ${NPM} ci --no-audit --no-fund --loglevel error WORKING_DIRECTORY ${SOURCE} RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "npm ci failed in ${SOURCE}; without a network, configure with -DENGRAM_DASHBOARD=OFF")
+  endif()
+endif()
+file(WRITE ${SOURCE}/node_modules/.installed ${wanted})

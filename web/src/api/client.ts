@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every HTTP request of the dashboard goes through here: the key is added, errors become ApiError, nothing else does
+// either. Shapes: types.ts.
+import type * as T from './types';
+
+export type Failure = 'offline' | 'unauthorized' | 'forbidden' | 'missing' | 'conflict' | 'busy' | 'failed';
+
+export class ApiError extends Error {
+  constructor(
+    readonly failure: Failure,
+    readonly status: number,
+    message: string,
+    readonly param: string | null = null,
+  ) {
+    super(message);
+  }
+}
+
+const kKeyItem = 'engramd.key';
+
+// The key lives in this tab's session storage and nowhere else.
+export const key = {
+  get: (): string => sessionStorage.getItem(kKeyItem) ?? '',
+  set: (value: string): void => (value ? sessionStorage.setItem(kKeyItem, value) : sessionStorage.removeItem(kKeyItem)),
+};
+
+function failureOf(status: number): Failure {
+  if (status === 401) return 'unauthorized';
+  if (status === 403) return 'forbidden';
+  if (status === 404 || status === 405 || status === 501) return 'missing';
+  if (status === 409 || status === 412) return 'conflict';
+  if (status === 429 || status === 503) return 'busy';
+  return 'failed';
+}
+
+async function errorOf(response: Response): Promise<ApiError> {
+  const text = await response.text().catch(() => '');
+  let message = text.slice(0, 500) || `${response.status} ${response.statusText}`;
+  let param: string | null = null;
+  try {
+    const error = (JSON.parse(text) as T.ErrorBody).error;
+    message = error.message;
+    param = error.param;
+  } catch {
+    // Not one of the daemon's own errors (a proxy's page, an empty body): the status and the text are all there is.
+  }
+  return new ApiError(failureOf(response.status), response.status, message, param);
+}
+
+export interface RequestOptions {
+  method?: string;
+  body?: unknown;
+  signal?: AbortSignal;
+  headers?: Record<string, string>;
+}
+
+// The response of a request that succeeded; throws ApiError, or an AbortError when `signal` fired.
+export async function send(path: string, options: RequestOptions = {}): Promise<Response> {
+  const headers: Record<string, string> = { ...options.headers };
+  if (key.get()) headers.authorization = `Bearer ${key.get()}`;
+  if (options.body !== undefined) headers['content-type'] = 'application/json';
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method: options.method ?? (options.body === undefined ? 'GET' : 'POST'),
+      headers,
+      body: options.body === undefined ? undefined : JSON.stringify(options.body),
+      signal: options.signal,
+      cache: 'no-store',
+      credentials: 'same-origin',
+    });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new ApiError('offline', 0, error instanceof Error ? error.message : String(error));
+  }
+  if (!response.ok) throw await errorOf(response);
+  return response;
+}
+
+export async function json<R>(path: string, options: RequestOptions = {}): Promise<R> {
+  const response = await send(path, options);
+  return (response.status === 204 ? null : await response.json()) as R;
+}
+
+const query = (values: Record<string, string | number | undefined>): string => {
+  const set = Object.entries(values).filter(([, value]) => value !== undefined && value !== '');
+  return set.length ? '?' + new URLSearchParams(set.map(([name, value]) => [name, String(value)])).toString() : '';
+};
+const at = (name: string): string => encodeURIComponent(name);
+
+const kProbes: Record<T.Scope, [path: string, body: object | undefined]> = {
+  generate: ['/v1/completions', {}],
+  read: ['/metrics', undefined],
+  edit: ['/admin/v1/rollback', {}],
+  operate: ['/admin/v1/plugins/swap', {}],
+};
+
+export const api = {
+  ready: (signal?: AbortSignal): Promise<Response> => fetch('/health/ready', { signal, cache: 'no-store' }),
+  metrics: async (signal?: AbortSignal): Promise<string> => (await send('/metrics', { signal })).text(),
+  models: (signal?: AbortSignal) => json<T.ModelList>('/v1/models', { signal }),
+  completion: (body: T.GenerationBody, signal?: AbortSignal) => json<T.Completion>('/v1/completions', { body, signal }),
+  tokenize: (prompt: string, signal?: AbortSignal) => json<T.Tokenized>('/tokenize', { body: { prompt }, signal }),
+
+  // Whether the key has a scope. Scopes are checked before the body, and an empty body is one that every one of these
+  // routes refuses without doing anything: 403 says no, 400 yes. What the server does not have nobody may do.
+  allowed: async (scope: T.Scope): Promise<boolean> => {
+    const [path, body] = kProbes[scope];
+    try {
+      await send(path, { body });
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.failure === 'offline' || error.failure === 'unauthorized') throw error;
+      return error.failure !== 'forbidden' && error.failure !== 'missing';
+    }
+    return true;
+  },
+  status: (signal?: AbortSignal) => json<T.Status>('/admin/v1/status', { signal }),
+  memory: (signal?: AbortSignal) => json<T.MemoryStatus>('/admin/v1/journal', { signal }),
+  tables: (signal?: AbortSignal) => json<T.Tables>('/admin/v1/tables', { signal }),
+  tiers: (signal?: AbortSignal) => json<T.Tiers>('/admin/v1/tiers', { signal }),
+  gates: (signal?: AbortSignal) => json<T.Gates>('/admin/v1/gates', { signal }),
+  inspect: (body: T.InspectBody, signal?: AbortSignal) => json<T.Inspection>('/admin/v1/inspect', { body, signal }),
+
+  locate: (body: { text: string } | { tokens: number[] }, signal?: AbortSignal) =>
+    json<T.Located>('/admin/v1/locate', { body, signal }),
+  rows: (layer: number, ids: number[], asOf?: number, signal?: AbortSignal) =>
+    json<T.Rows>('/admin/v1/rows' + query({ layer, ids: ids.join(','), as_of: asOf }), { signal }),
+  commits: (signal?: AbortSignal) => json<T.Commits>('/admin/v1/commits', { signal }),
+  diff: (from: number, to: number, signal?: AbortSignal) =>
+    json<T.Diff>('/admin/v1/commits/diff' + query({ from, to }), { signal }),
+  commit: (body: T.CommitBody) => json<T.Committed>('/admin/v1/commits', { body }),
+  plan: (body: T.CommitBody) => json<T.Plan>('/admin/v1/commits', { body: { ...body, plan: true } }),
+  rollback: (to: number, note: string) => json<T.Committed>('/admin/v1/rollback', { body: { to, note } }),
+  overlays: (signal?: AbortSignal) => json<T.Overlays>('/admin/v1/overlays', { signal }),
+  putOverlay: (name: string, body: T.OverlayBody) =>
+    json<unknown>(`/admin/v1/overlays/${at(name)}`, { method: 'PUT', body }),
+  deleteOverlay: (name: string) => json<unknown>(`/admin/v1/overlays/${at(name)}`, { method: 'DELETE' }),
+
+  adminModels: (signal?: AbortSignal) => json<T.AdminModels>('/admin/v1/models', { signal }),
+  plugins: (signal?: AbortSignal) => json<T.Plugins>('/admin/v1/plugins', { signal }),
+  swapModel: (model: string) => json<T.Accepted>('/admin/v1/models/swap', { body: { model } }),
+  swapPlugin: (name: string, path: string) => json<T.Accepted>('/admin/v1/plugins/swap', { body: { name, path } }),
+  operations: (signal?: AbortSignal) => json<T.Operations>('/admin/v1/operations', { signal }),
+  config: (signal?: AbortSignal) => json<Record<string, unknown>>('/admin/v1/config', { signal }),
+};

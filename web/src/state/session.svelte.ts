@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is at the screen, as far as the server tells: whether it asks for a key, and what the key may do. This only hides
+// what would be refused anyway; the server is what refuses.
+import { api, key } from '../api/client';
+import type { MemoryStatus, Scope, Status } from '../api/types';
+import { live } from './live.svelte';
+import { asApiError } from './resource.svelte';
+
+export type Entry = 'asking' | 'open' | 'signed-out' | 'signed-in' | 'offline';
+
+const kScopes: Scope[] = ['generate', 'read', 'edit', 'operate'];
+
+class Session {
+  entry = $state<Entry>('asking');
+  scopes = $state.raw<Set<Scope>>(new Set());
+  status = $state.raw<Status | null>(null);
+  memory = $state.raw<MemoryStatus | null>(null);
+
+  may(scope: Scope): boolean {
+    return this.scopes.has(scope);
+  }
+
+  // Asks the server again; 'signed-out' means that it wants a (better) key.
+  async check(): Promise<Entry> {
+    try {
+      await api.models();
+    } catch (failure) {
+      const error = asApiError(failure);
+      if (error.failure === 'unauthorized') return (this.entry = 'signed-out');
+      if (error.failure === 'offline') return (this.entry = 'offline');
+      // Any other answer (403: a key without that scope, 503: no model yet) is one to a known key.
+    }
+    const signedIn = key.get() !== '';
+    try {
+      const allowed = signedIn ? await Promise.all(kScopes.map((scope) => api.allowed(scope))) : [];
+      this.scopes = new Set(kScopes.filter((_, index) => !signedIn || allowed[index]));
+    } catch (failure) {
+      return (this.entry = asApiError(failure).failure === 'unauthorized' ? 'signed-out' : 'offline');
+    }
+    await this.refresh();
+    return (this.entry = signedIn ? 'signed-in' : 'open');
+  }
+
+  // What several pages show of the daemon's state. What this server or key does not give is left out there.
+  async refresh(): Promise<void> {
+    if (!this.may('read')) return;
+    try {
+      this.status = await api.status();
+    } catch (failure) {
+      this.status = null;
+      if (asApiError(failure).failure === 'unauthorized') this.entry = 'signed-out';
+    }
+    try {
+      this.memory = await api.memory();
+    } catch {
+      this.memory = null;
+    }
+  }
+
+  async signIn(value: string): Promise<Entry> {
+    const former = key.get();
+    key.set(value);
+    const entry = await this.check();
+    if (entry === 'signed-out' || entry === 'offline') key.set(former);
+    else live.renew();
+    return entry;
+  }
+
+  signOut(): void {
+    key.set('');
+    this.scopes = new Set();
+    this.status = this.memory = null;
+    this.entry = 'signed-out';
+  }
+}
+export const session = new Session();
