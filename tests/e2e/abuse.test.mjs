@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, afterEach, before, test } from 'node:test';
-import { Daemon } from './daemon.mjs';
+import { Daemon, pluginDirectories } from './daemon.mjs';
 
 const config = `server:
   header_timeout: 700ms
@@ -12,18 +12,27 @@ const config = `server:
   write_timeout: 2s
   max_connections: 40
 `;
+// Each of its steps takes 10 ms: what is to be seen running still runs when the test looks.
+const slowConfig = `${config}plugins: {directories: [${pluginDirectories}]}
+memory: {tiers: [{name: slow, plugin: fault_tier, options: {delay_us: 10000}}]}
+`;
 let daemon;
+let slow;
 before(async () => {
   daemon = await Daemon.start({ config });
+  slow = await Daemon.start({ config: slowConfig });
 });
 after(async () => {
   assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
+  assert.deepEqual(await slow.stop(), { code: 0, signal: null });
 });
-const nothingRuns = () => daemon.until(async () => (await daemon.metric('engramd_running_sequences')) === 0);
+const nothingRuns = (server) => server.until(async () => (await server.metric('engramd_running_sequences')) === 0);
 afterEach(async () => {
-  await nothingRuns();
-  const { status } = await daemon.post('/v1/completions', { prompt: [1], max_tokens: 1 });
-  assert.equal(status, 200);
+  for (const server of [daemon, slow]) {
+    await nothingRuns(server);
+    const { status } = await server.post('/v1/completions', { prompt: [1], max_tokens: 1 });
+    assert.equal(status, 200);
+  }
 });
 
 const host = 'Host: localhost\r\n';
@@ -46,9 +55,9 @@ function split(text) {
 }
 
 // Connects and resolves once connected; collects what arrives in `received`.
-function connect(bytes = '') {
+function connect(bytes = '', server = daemon) {
   return new Promise((resolve, reject) => {
-    const socket = net.connect(daemon.port, '127.0.0.1', () => {
+    const socket = net.connect(server.port, '127.0.0.1', () => {
       if (bytes) socket.write(bytes);
       resolve(socket);
     });
@@ -147,13 +156,14 @@ test('Expect: 100-continue', async () => {
 for (const stream of [true, false]) {
   for (const how of ['end', 'resetAndDestroy']) {
     test(`clients that vanish (${how}, ${stream ? 'streamed' : 'whole'}) are cancelled`, async () => {
-      const cancelled = () => daemon.metric('engramd_requests_total', 'cancelled').catch(() => 0);
+      const cancelled = () => slow.metric('engramd_requests_total', 'cancelled').catch(() => 0);
       const before = await cancelled();
-      const sockets = await Promise.all(Array.from({ length: 8 }, () => connect(post(JSON.stringify({ ...long, stream })))));
-      await daemon.until(async () => (await daemon.metric('engramd_running_sequences')) > 0);
+      const sockets = await Promise.all(Array.from({ length: 8 }, () =>
+        connect(post(JSON.stringify({ ...long, stream })), slow)));
+      await slow.until(async () => (await slow.metric('engramd_running_sequences')) > 0);
       for (const socket of sockets) socket[how]();
       await Promise.all(sockets.map((socket) => socket.whenClosed));
-      await nothingRuns();
+      await nothingRuns(slow);
       assert.ok((await cancelled()) > before);
     });
   }
@@ -212,14 +222,14 @@ test('more connections than allowed get 503', async () => {
 });
 
 test('a reader that stops reading is cut off', async () => {
-  const socket = net.connect(daemon.port, '127.0.0.1');
+  const socket = net.connect(slow.port, '127.0.0.1');
   socket.on('error', () => {});
   socket.pause();
   // Far more than the socket buffers hold: the answer carries every position's rows.
   const body = JSON.stringify({ ...long, max_tokens: 500, n: 8, logprobs: 20, engram: { rows: true, gates: true } });
   socket.write(Array(3).fill(post(body)).join(''));
-  await daemon.until(async () => (await daemon.metric('engramd_running_sequences')) > 0);
-  await daemon.until(async () => (await daemon.metric('engramd_http_connections')) <= 2 &&
-    (await daemon.metric('engramd_running_sequences')) === 0);
+  await slow.until(async () => (await slow.metric('engramd_running_sequences')) > 0);
+  await slow.until(async () => (await slow.metric('engramd_http_connections')) <= 2 &&
+    (await slow.metric('engramd_running_sequences')) === 0);
   socket.destroy();
 });

@@ -142,9 +142,13 @@ export class Daemon {
     return sum;
   }
 
-  // Polls until `condition` holds; the only limit is the test's own.
-  async until(condition) {
-    while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
+  // Polls until `condition` holds. Gives up only when it will plainly never hold, so that a test fails rather than hangs.
+  async until(condition, { giveUpAfterS = 120 } = {}) {
+    const started = Date.now();
+    while (!(await condition())) {
+      if (Date.now() - started > giveUpAfterS * 1000) throw new Error(`does not come to hold: ${condition}\n${this.log.slice(-2000)}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   // Sends bytes on a fresh connection and returns all that comes back until the server closes.

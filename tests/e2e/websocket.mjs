@@ -6,10 +6,16 @@ import WebSocket from 'ws';
 
 // Opens a connection and collects its messages.
 export class Client {
+  static #open = new Set();
+  // What a test that failed half-way has left.
+  static terminateAll() {
+    for (const client of Client.#open) client.socket.terminate();
+  }
   static open(daemon, { route = '/v1/stream', protocols = [], ...options } = {}) {
     const client = new Client();
     client.messages = [];
     client.waiting = [];
+    Client.#open.add(client);
     client.socket = new WebSocket(daemon.url.replace('http', 'ws') + route, protocols, options);
     client.socket.on('message', (data) => {
       client.messages.push(JSON.parse(data));
@@ -17,6 +23,7 @@ export class Client {
     });
     client.closed = new Promise((resolve) => {
       client.socket.on('close', (code, reason) => {
+        Client.#open.delete(client);
         resolve({ code, reason: reason.toString() });
         for (const check of client.waiting) check();
       });
@@ -30,15 +37,21 @@ export class Client {
   send(message) {
     this.socket.send(typeof message === 'string' ? message : JSON.stringify(message));
   }
-  // The first message that `wanted` holds of; rejects when the connection closes before it comes.
-  wait(wanted) {
+  // The first message that `wanted` holds of; rejects when the connection closes before it comes, or when it has not come
+  // for so long that it never will.
+  wait(wanted, { giveUpAfterS = 120 } = {}) {
     return new Promise((resolve, reject) => {
+      const end = (why) => {
+        clearTimeout(timer);
+        this.waiting = this.waiting.filter((other) => other !== check);
+        if (why) reject(new Error(`${why}: ${wanted}; got ${JSON.stringify(this.messages).slice(0, 1000)}`));
+      };
+      const timer = setTimeout(() => end('does not come'), giveUpAfterS * 1000);
       const check = () => {
         const found = this.messages.find(wanted);
-        if (!found && this.socket.readyState !== WebSocket.CLOSED) return;
-        this.waiting = this.waiting.filter((other) => other !== check);
         if (found) resolve(found);
-        if (!found) reject(new Error(`closed; got ${JSON.stringify(this.messages).slice(0, 1000)}`));
+        if (found) end();
+        else if (this.socket.readyState === WebSocket.CLOSED) end('closed');
       };
       this.waiting.push(check);
       check();
