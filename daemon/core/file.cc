@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <functional>
 #include <system_error>
@@ -33,6 +34,24 @@ Result<ReadOnlyFile> ReadOnlyFile::Open(const std::filesystem::path& path) {
   if (::fstat(fd.get(), &info) != 0) return ErrnoError(path, "cannot stat");
   if (!S_ISREG(info.st_mode)) return InvalidArgument(path.string() + ": not a regular file");
   return ReadOnlyFile(std::move(fd), path, static_cast<uint64_t>(info.st_size));
+}
+
+Result<ReadOnlyFile::Extent> ReadOnlyFile::NextData(uint64_t offset) const {
+  const off_t begin = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
+  if (begin < 0) {
+    if (errno == ENXIO) {
+      struct stat now = {};
+      if (::fstat(fd_.get(), &now) != 0) return ErrnoError(path_, "cannot find its size");
+      if (static_cast<uint64_t>(now.st_size) < size_bytes_)
+        return DataLoss(path_.string() + ": has shrunk to " + std::to_string(now.st_size) + " bytes");
+      return Extent{size_bytes_, size_bytes_};
+    }
+    if (errno == EINVAL || errno == EOPNOTSUPP) return Extent{offset, size_bytes_};
+    return ErrnoError(path_, "cannot find data from byte " + std::to_string(offset) + " on");
+  }
+  const off_t end = ::lseek(fd_.get(), begin, SEEK_HOLE);
+  if (end < 0) return ErrnoError(path_, "cannot find a hole from byte " + std::to_string(begin) + " on");
+  return Extent{static_cast<uint64_t>(begin), std::min(static_cast<uint64_t>(end), size_bytes_)};
 }
 
 Status ReadOnlyFile::ReadAt(uint64_t offset, void* dst, size_t num_bytes) const {

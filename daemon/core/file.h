@@ -40,6 +40,13 @@ class ReadOnlyFile {
   const std::filesystem::path& path() const { return path_; }
   // Fills dst from `offset`. kDataLoss if the file ends before, kIo otherwise; messages name path and offset.
   Status ReadAt(uint64_t offset, void* dst, size_t num_bytes) const;
+  // The next bytes from `offset` on that are not a hole, as the file system tells; those of a file system that knows no
+  // holes are all of them. Empty at the file's end when only a hole follows. kIo.
+  struct Extent {
+    uint64_t begin = 0;
+    uint64_t end = 0;
+  };
+  Result<Extent> NextData(uint64_t offset) const;
 
  private:
   ReadOnlyFile(UniqueFd fd, std::filesystem::path path, uint64_t size_bytes)

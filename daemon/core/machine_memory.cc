@@ -65,4 +65,8 @@ uint64_t AvailableMemoryBytes() {
   return std::min(available_kib ? *available_kib << 10 : PhysicalMemoryBytes(), ControlGroupLeft());
 }
 
+uint64_t ResidentBytes() {
+  return ValueOf("/proc/self/status", "VmRSS:").value_or(0) << 10;
+}
+
 }  // namespace engram

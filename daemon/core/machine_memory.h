@@ -12,4 +12,7 @@ uint64_t PhysicalMemoryBytes();
 // process, such as systemd's MemoryMax or a container's limit, leaves less; pages of files count as free in both.
 uint64_t AvailableMemoryBytes();
 
+// What of this process is in memory now; 0 where /proc does not say.
+uint64_t ResidentBytes();
+
 }  // namespace engram

@@ -23,12 +23,13 @@ struct Command {
   std::vector<OptionSpec> options;
 };
 
-// Online: generate.cc, requests.cc, status.cc, models.cc, swap.cc, operations.cc.
+// Online: generate.cc, requests.cc, status.cc, tiers.cc, models.cc, swap.cc, operations.cc.
 Command GenerateCommand();
 Command ChatCommand();
 Command TokenizeCommand();
 Command DetokenizeCommand();
 Command StatusCommand();
+Command TiersCommand();
 Command ModelsCommand();
 Command PluginsCommand();
 Command SwapCommand();

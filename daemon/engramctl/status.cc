@@ -30,13 +30,18 @@ void PrintStatus(const json::object& status) {
     if (const json::object* object = model.if_object())
       models += (models.empty() ? "" : ", ") + ShowMember(*object, "name") + " (" + ShowMember(*object, "state") + ")";
   const json::object& kv = ObjectOf(status, "kv");
-  PrintColumns({{"version", ShowMember(status, "version")},
-                {"up", Uptime(status)},
-                {"models", models.empty() ? "-" : models},
-                {"memory", "version " + ShowMember(status, "memory_version")},
-                {"requests", ShowMember(status, "running") + " running, " + ShowMember(status, "queued") + " queued"},
-                {"KV cache", ShowMember(kv, "used_tokens") + " of " + ShowMember(kv, "capacity_tokens") + " tokens"},
-                {"operations", ShowMember(status, "operations_pending") + " pending"}});
+  const json::object& bytes = ObjectOf(status, "memory");
+  PrintColumns(
+      {{"version", ShowMember(status, "version")},
+       {"up", Uptime(status)},
+       {"models", models.empty() ? "-" : models},
+       {"memory", "version " + ShowMember(status, "memory_version")},
+       {"requests", ShowMember(status, "running") + " running, " + ShowMember(status, "queued") + " queued"},
+       {"KV cache", ShowMember(kv, "used_tokens") + " of " + ShowMember(kv, "capacity_tokens") + " tokens"},
+       {"resident", ShowBytes(bytes, "resident_bytes") + "; full: weights " + ShowBytes(bytes, "weights_bytes") +
+                        ", KV cache " + ShowBytes(bytes, "kv_bytes") + ", tiers " + ShowBytes(bytes, "tiers_bytes") +
+                        ", fixed " + ShowBytes(bytes, "fixed_bytes")},
+       {"operations", ShowMember(status, "operations_pending") + " pending"}});
 }
 
 int StatusOf(const Arguments& arguments) {

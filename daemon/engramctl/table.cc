@@ -76,7 +76,7 @@ Packed tables hold the rows of one Engram layer in checksummed pages, so that ti
 
 pack     from a model's safetensors files
 unpack   back to a safetensors file with embed.weight (and embed.scale)
-verify   reads everything; says which pages are damaged, with offset and rows, and exits with 1
+verify   reads everything but holes; says which pages are damaged, with offset and rows, and exits with 1
 inspect  prints the header
 synth    pseudo-random rows, each a function of (seed, row): for tests and measurements
 

@@ -37,9 +37,11 @@ int TableVerify(const Arguments&, const std::string& file) {
     return Report(DataLoss(file +
                            ": every page is intact, but the rows do not have the content digest of the header, " +
                            HexText(info.content_digest)));
-  std::printf("%s: layer %u, %llu rows, %llu pages: intact%s\n", file.c_str(), info.layer,
+  const std::string holes =
+      found->hole_pages == 0 ? "" : ", " + std::to_string(found->hole_pages) + " of them holes, which are zero rows";
+  std::printf("%s: layer %u, %llu rows, %llu pages%s: intact%s\n", file.c_str(), info.layer,
               static_cast<unsigned long long>(info.num_rows), static_cast<unsigned long long>(info.num_pages),
-              found->content_checked ? ", content digest matches" : "; no content digest stated");
+              holes.c_str(), found->content_checked ? ", content digest matches" : "; no content digest stated");
   return kDone;
 }
 

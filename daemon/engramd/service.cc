@@ -10,6 +10,8 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -22,7 +24,9 @@
 #include "control/model_manager.h"
 #include "control/operations.h"
 #include "core/file.h"
+#include "core/leavable_thread.h"
 #include "core/log.h"
+#include "core/machine_memory.h"
 #include "engramd/engine_loader.h"
 #include "engramd/live_models.h"
 #include "engramd/locations.h"
@@ -41,6 +45,9 @@ using std::chrono::steady_clock;
 
 // What the last answers may take after the last generation has ended.
 constexpr std::chrono::seconds kLastWrites{2};
+// And what everything else may take after that: journals, hot sets, threads. Something waits for a tier if it is not
+// enough, which no end waits for; whatever must be durable is so before it is answered.
+constexpr std::chrono::seconds kLastThreads{10};
 
 // The configured model's load: the manager takes no operation before it.
 constexpr uint64_t kFirstLoad = 1;
@@ -116,6 +123,7 @@ class Service {
   PluginShelf plugins_;
   UniqueFd loaded_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};  // written when the first load is over
   Operations operations_;
+  std::atomic<uint64_t> fixed_bytes_{0};  // set once the first model is there
   std::shared_ptr<void> listening_;
   MemoryEvents memory_events_;
   LiveModels live_models_;
@@ -126,6 +134,7 @@ class Service {
   bool models_idle_ = true;  // the drain thread's until it is joined
   std::string url_;
   uint64_t watchdog_us_ = 0;
+  std::optional<steady_clock::time_point> leave_at_;  // however far the drain is
   enum class State { kLoading, kServing, kDraining, kStopped } state_ = State::kLoading;
   int exit_status_ = 0;
 };
@@ -172,6 +181,7 @@ Status Service::Open() {
     const auto live = live_models_.directory().Find(model);
     return live ? (*live)->status().version : 0;
   };
+  admin.fixed_bytes = [this] { return fixed_bytes_.load(); };
   admin.config_json = [this] { return SettingsJson(settings_); };
   ENGRAM_TRY(server_, HttpServer::Start(std::move(options), engines_, metrics_, std::move(admin)));
   url_ = (settings_.server.tls_certificate.empty() ? "http://" : "https://") +
@@ -183,7 +193,10 @@ Status Service::Open() {
 
 int Service::WaitMs() const {
   // Half the interval, as sd_watchdog_enabled(3) advises.
-  return watchdog_us_ == 0 ? -1 : static_cast<int>(std::max<uint64_t>(watchdog_us_ / 2000, 1));
+  const int watchdog_ms = watchdog_us_ == 0 ? -1 : static_cast<int>(std::max<uint64_t>(watchdog_us_ / 2000, 1));
+  if (!leave_at_) return watchdog_ms;
+  constexpr int kLookMs = 100;
+  return watchdog_ms < 0 ? kLookMs : std::min(watchdog_ms, kLookMs);
 }
 
 int Service::Run() {
@@ -199,6 +212,10 @@ int Service::Run() {
     const int ready = poll(fds, std::size(fds), WaitMs());
     if (ready < 0 && errno != EINTR) return Fail("poll: " + std::system_category().message(errno));
     if (watchdog_us_ != 0) sd_notify(0, "WATCHDOG=1");
+    if (leave_at_ && steady_clock::now() >= *leave_at_ && fds[2].revents == 0) {
+      log::Warning("something still waits, perhaps for a tier; leaving without it");
+      std::_Exit(exit_status_);
+    }
     if (ready <= 0) continue;
     signalfd_siginfo info{};
     while (read(signals_.get(), &info, sizeof(info)) == sizeof(info)) OnSignal(static_cast<int>(info.ssi_signo));
@@ -221,6 +238,15 @@ int Service::Run() {
     std::_Exit(exit_status_);
   }
   return exit_status_;
+}
+
+// What is resident beside weights and tables, before a request has come.
+uint64_t FixedBytes(const Model& model) {
+  uint64_t counted = model.backbone().info().device.starts_with("cpu") ? model.backbone().info().weight_bytes : 0;
+  if (model.memory() != nullptr)
+    for (const TierTableStats& tier : model.memory()->tier_stats()) counted += tier.counters.resident_bytes;
+  const uint64_t resident = ResidentBytes();
+  return resident - std::min(resident, counted);
 }
 
 // On the thread that reports.
@@ -250,6 +276,7 @@ void Service::OnLoaded() {
     return;
   }
   state_ = State::kServing;
+  fixed_bytes_ = FixedBytes((*engine)->model());
   log::Info("engramd {} ready: {}, listening on {}", ENGRAMD_VERSION, DescribeEngine(**engine), url_);
   sd_notifyf(0, "READY=1\nSTATUS=Serving %s on %s", (*engine)->model().name().c_str(), url_.c_str());
 }
@@ -287,6 +314,7 @@ void Service::Reload() {
 
 void Service::BeginDrain() {
   state_ = State::kDraining;
+  leave_at_ = steady_clock::now() + settings_.serving.drain_timeout + kLastWrites + kLastThreads;
   sd_notify(0, "STOPPING=1\nSTATUS=Finishing running requests");
   // The server's owner is the drain thread from here until it is joined.
   drain_.Start([this] {
@@ -308,7 +336,14 @@ void BlockSignals() {
 }
 
 int RunService(const Settings& settings) {
-  return Service(settings).Run();
+  int status = 0;
+  {
+    Service service(settings);
+    status = service.Run();
+  }
+  // A thread that was left behind may come back in the middle of static destructors.
+  if (LeavableThread::num_left_behind() > 0) std::_Exit(status);
+  return status;
 }
 
 }  // namespace engram

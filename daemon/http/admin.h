@@ -28,6 +28,9 @@ struct AdminServices {
   std::vector<std::filesystem::path> backup_directories;  // where backups may be written; the first for a name alone
   // The version of that model's memory that a request coming in now would see; 0 is the base as shipped.
   std::function<uint64_t(const std::string& model)> memory_version = [](const std::string&) { return uint64_t{0}; };
+  // What the process takes beside weights, KV caches and tiers: its code and libraries, and the buffers a loaded model
+  // computes in. 0: not known yet.
+  std::function<uint64_t()> fixed_bytes = [] { return uint64_t{0}; };
   // The settings in force as a JSON object, secrets masked.
   std::function<std::string()> config_json;
 };

@@ -2,6 +2,7 @@
 #include <boost/json.hpp>
 #include <chrono>
 
+#include "core/machine_memory.h"
 #include "http/admin_json.h"
 #include "http/endpoints.h"
 
@@ -20,6 +21,7 @@ const char* StateOf(const EndpointEnvironment& environment) {
 
 json::object StatusJson(const EndpointEnvironment& environment) {
   uint64_t queued = 0, running = 0, kv_used = 0, kv_capacity = 0, default_version = 0;
+  uint64_t weights_bytes = 0, kv_bytes = 0, tiers_bytes = 0;
   json::array models;
   for (const ServedModel& model : environment.admin.models->List()) {
     const uint64_t memory_version = environment.admin.memory_version(model.spec.name);
@@ -34,6 +36,12 @@ json::object StatusJson(const EndpointEnvironment& environment) {
     running += stats.running;
     kv_used += stats.kv_used_tokens;
     kv_capacity += stats.kv_capacity_tokens;
+    const Model& loaded = model.engine->model();
+    const BackboneInfo& info = loaded.backbone().info();
+    if (loaded.memory() != nullptr) tiers_bytes += loaded.memory()->tier_bytes();
+    if (!info.device.starts_with("cpu")) continue;  // they are not in this memory
+    weights_bytes += info.weight_bytes;
+    kv_bytes += info.kv_capacity_tokens * info.kv_bytes_per_token;
   }
   size_t pending = 0;
   for (const Operation& operation : environment.admin.operations->List()) pending += IsOver(operation.state) ? 0 : 1;
@@ -44,6 +52,12 @@ json::object StatusJson(const EndpointEnvironment& environment) {
           {"queued", queued},
           {"running", running},
           {"kv", {{"used_tokens", kv_used}, {"capacity_tokens", kv_capacity}}},
+          {"memory",
+           {{"resident_bytes", ResidentBytes()},
+            {"weights_bytes", weights_bytes},
+            {"kv_bytes", kv_bytes},
+            {"tiers_bytes", tiers_bytes},
+            {"fixed_bytes", environment.admin.fixed_bytes()}}},
           {"operations_pending", pending}};
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// GET /admin/v1/tiers: where rows live and what reading them costs.
+// GET /admin/v1/tiers: where rows live and what reading them costs. GET /admin/v1/tiers/heat: which of them are read.
 #include "core/json_text.h"
+#include "http/admin_memory.h"
 #include "http/endpoints.h"
 #include "http/json_out.h"
 #include "memory/latency.h"
+#include "memory/row_heat.h"
 
 namespace engram {
 namespace {
@@ -91,6 +93,58 @@ void AppendWarmUp(std::string& out, const std::string& model, const HotSets::Pro
   out += '}';
 }
 
+// Of all models together.
+struct WarmUp {
+  bool failed = false;
+  bool running = false;
+  uint64_t rows_done = 0;
+  uint64_t rows_total = 0;
+
+  void Add(const HotSets::Progress& progress) {
+    failed = failed || progress.failed;
+    running = running || !progress.warm;
+    rows_done += progress.rows_done;
+    rows_total += progress.rows_total;
+  }
+  const char* state() const {
+    if (rows_total == 0) return "none";
+    if (running) return "running";
+    return failed ? "failed" : "done";
+  }
+};
+
+Result<Response> GetHeat(const LiveMemoryDirectory& memories, const Request& request) {
+  QueryFields query(request);
+  const auto layer = static_cast<uint32_t>(query.RequiredInt("layer", 0, INT32_MAX));
+  auto target = FindMemory(memories, query);
+  ENGRAM_CHECK_OK(query.Finish());
+  if (!target) return std::move(target).error();
+  ENGRAM_TRY(const uint32_t index, target->LayerIndex(layer));
+  const RowHeat::Report heat = target->model.memory->heat(index);
+  std::string out = "{\"layer\":" + std::to_string(layer);
+  AppendField(out, "rows", heat.num_rows);
+  AppendField(out, "sampled_reads", heat.sampled_reads);
+  AppendField(out, "sample_rate", heat.sample_rate);
+  out += ",\"ranges\":[";
+  for (uint32_t i = 0; i < RowHeat::kRanges; ++i) {
+    if (i > 0) out += ',';
+    out += "{\"first_row\":" + std::to_string(RowHeat::FirstRow(i, heat.num_rows));
+    AppendField(out, "end_row", RowHeat::FirstRow(i + 1, heat.num_rows));
+    AppendField(out, "reads", heat.ranges[i]);
+    out += '}';
+  }
+  out += "],\"curve\":[";
+  for (const auto& [rows_share, reads_share] : heat.curve) {
+    if (out.back() != '[') out += ',';
+    out += "{\"rows_share\":";
+    AppendDouble(out, rows_share);
+    AppendField(out, "reads_share", reads_share);
+    out += '}';
+  }
+  out += "]}\n";
+  return JsonTextResponse(200, std::move(out));
+}
+
 }  // namespace
 
 void AddTierEndpoints(Router& router, const EndpointEnvironment& environment) {
@@ -98,6 +152,7 @@ void AddTierEndpoints(Router& router, const EndpointEnvironment& environment) {
     std::string tiers;
     std::string layers;
     std::string warm_ups;
+    WarmUp warm_up;
     for (const auto& engine : environment.engines.List()) {
       const ModelMemory* memory = engine->model().memory();
       if (memory == nullptr) continue;
@@ -112,12 +167,22 @@ void AddTierEndpoints(Router& router, const EndpointEnvironment& environment) {
       if (const auto progress = memory->warm_up()) {
         if (!warm_ups.empty()) warm_ups += ',';
         AppendWarmUp(warm_ups, engine->model().name(), *progress);
+        warm_up.Add(*progress);
       }
     }
     Response response;
-    response.body = "{\"tiers\":[" + tiers + "],\"layers\":[" + layers + "],\"warm_ups\":[" + warm_ups + "]}\n";
+    response.body = "{\"tiers\":[" + tiers + "],\"layers\":[" + layers + "],\"warm_ups\":[" + warm_ups +
+                    "],\"warm_up\":{\"state\":\"" + warm_up.state() + '"';
+    AppendField(response.body, "rows_done", warm_up.rows_done);
+    AppendField(response.body, "rows_total", warm_up.rows_total);
+    response.body += "}}\n";
     response.headers.emplace_back("Cache-Control", "no-store");
     return Reply(std::move(response));
+  });
+  if (environment.admin.memories == nullptr) return;
+  const LiveMemoryDirectory& memories = *environment.admin.memories;
+  router.Add("GET", "/admin/v1/tiers/heat", Scope::kRead, [&memories](const Request& request) {
+    return Reply(Respond([&] { return GetHeat(memories, request); }));
   });
 }
 

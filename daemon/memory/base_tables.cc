@@ -134,13 +134,15 @@ Error OverBudget(const TierBudget& budget, uint64_t total, const std::string& pa
 
 }  // namespace
 
-BaseTables::BaseTables(std::vector<std::unique_ptr<TableChain>> chains) : chains_(std::move(chains)) {
-  may_block_ = std::any_of(chains_.begin(), chains_.end(), [](const auto& chain) { return chain->may_block(); });
+BaseTables::BaseTables(std::vector<std::unique_ptr<TableChain>> chains) : stored_(std::make_shared<Stored>()) {
+  may_block_ = std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain->may_block(); });
   gains_from_lookahead_ =
-      std::any_of(chains_.begin(), chains_.end(), [](const auto& chain) { return chain->gains_from_lookahead(); });
+      std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain->gains_from_lookahead(); });
+  stored_->chains = std::move(chains);
 }
 
 BaseTables::~BaseTables() = default;
+BaseTables::Stored::~Stored() = default;
 
 Result<std::unique_ptr<BaseTables>> BaseTables::Open(BaseTablesOptions options, const Geometry& geometry,
                                                      std::shared_ptr<TierBudget> budget) {
@@ -218,17 +220,17 @@ Result<std::unique_ptr<BaseTables>> BaseTables::Open(BaseTablesOptions options, 
   }
   auto base = std::make_unique<BaseTables>(std::move(chains));
   base->row_format_ = tables.front().row_format();
-  base->share_ = std::move(share);
-  base->tables_ = std::move(tables);
+  base->stored_->share = std::move(share);
+  base->stored_->tables = std::move(tables);
   base->packed_tables_ = std::move(options.packed_tables);
   base->identities_ = std::move(identities);
   base->tier_bytes_ = tier_bytes;
   if (options.hot_sets) {
     std::vector<HotTable> hot_tables;
     for (size_t k = 0; k < order.size(); ++k)
-      hot_tables.push_back({base->chains_[k].get(), HashConstantsDigest(geometry, layers[order[k]])});
+      hot_tables.push_back({&base->chain(static_cast<uint32_t>(k)), HashConstantsDigest(geometry, layers[order[k]])});
     ENGRAM_TRY(base->hot_sets_,
-               HotSets::Start(*std::move(options.hot_sets), options.model_name, std::move(hot_tables)));
+               HotSets::Start(*std::move(options.hot_sets), options.model_name, std::move(hot_tables), base->stored_));
   }
   return base;
 }
@@ -240,7 +242,7 @@ std::optional<HotSets::Progress> BaseTables::warm_up() const {
 
 std::vector<TierTableStats> BaseTables::tier_stats() const {
   std::vector<TierTableStats> result;
-  for (const auto& chain : chains_) {
+  for (const auto& chain : stored_->chains) {
     auto stats = chain->stats();
     std::move(stats.begin(), stats.end(), std::back_inserter(result));
   }

@@ -64,9 +64,9 @@ class BaseTables {
   BaseTables& operator=(const BaseTables&) = delete;
 
   // Layers are counted ascending by model layer number.
-  uint32_t num_layers() const { return static_cast<uint32_t>(chains_.size()); }
-  TableChain& chain(uint32_t layer) const { return *chains_[layer]; }
-  uint32_t row_bytes() const { return chains_.front()->row_bytes(); }
+  uint32_t num_layers() const { return static_cast<uint32_t>(stored_->chains.size()); }
+  TableChain& chain(uint32_t layer) const { return *stored_->chains[layer]; }
+  uint32_t row_bytes() const { return stored_->chains.front()->row_bytes(); }
   engram_row_format row_format() const { return row_format_; }
   bool may_block() const { return may_block_; }
   bool gains_from_lookahead() const { return gains_from_lookahead_; }  // TableChain's, of any
@@ -86,17 +86,22 @@ class BaseTables {
   struct LoadingSource;
   struct StoredTable;
   struct BudgetShare;
-  // In this order: chains detach before their sources go, and the budget's share is given back after both.
-  std::unique_ptr<BudgetShare> share_;
-  std::vector<StoredTable> tables_;
-  std::vector<std::unique_ptr<TableChain>> chains_;
+  // What a thread that does not return from a read still needs when the rest is gone. In this order: chains detach
+  // before their sources go, and the budget's share is given back after both.
+  struct Stored {
+    ~Stored();
+    std::unique_ptr<BudgetShare> share;
+    std::vector<StoredTable> tables;
+    std::vector<std::unique_ptr<TableChain>> chains;
+  };
+  std::shared_ptr<Stored> stored_;
   std::map<uint32_t, std::filesystem::path> packed_tables_;
   std::vector<std::string> identities_;
   engram_row_format row_format_ = 0;
   uint64_t tier_bytes_ = 0;
   bool may_block_ = false;
   bool gains_from_lookahead_ = false;
-  std::unique_ptr<HotSets> hot_sets_;  // last: reads the chains
+  std::shared_ptr<HotSets> hot_sets_;  // last: reads the chains
 };
 
 }  // namespace engram

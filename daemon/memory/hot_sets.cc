@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/hot_sets.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cctype>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #include "core/log.h"
 #include "memory/hot_set_file.h"
@@ -18,6 +17,8 @@ using std::chrono::steady_clock;
 
 // Deep enough for a disk's queue, and soon over when the daemon is to stop.
 constexpr size_t kRowsAtOnce = 512;
+// For the last save, of 64 MiB a table at most, on a disk that has other things to do.
+constexpr std::chrono::seconds kSavePatience{30};
 
 std::string FileNamePart(const std::string& text) {
   constexpr char kDigits[] = "0123456789abcdef";
@@ -40,12 +41,12 @@ std::filesystem::path HotSets::PathOf(const std::filesystem::path& directory, co
   return directory / (FileNamePart(model_name) + "-" + std::to_string(layer) + "-" + FileNamePart(tier) + ".ids");
 }
 
-Result<std::unique_ptr<HotSets>> HotSets::Start(HotSetOptions options, const std::string& model_name,
-                                                std::vector<HotTable> tables) {
+Result<std::shared_ptr<HotSets>> HotSets::Start(HotSetOptions options, const std::string& model_name,
+                                                std::vector<HotTable> tables, std::shared_ptr<const void> keeps) {
   std::error_code error;
   std::filesystem::create_directories(options.directory, error);
   if (error) return IoError(options.directory.string() + ": " + error.message());
-  std::unique_ptr<HotSets> sets(new HotSets(std::move(options)));
+  std::shared_ptr<HotSets> sets(new HotSets(std::move(options), std::move(keeps)));
   for (const HotTable& table : tables) {
     for (TableChain::HotCache& cache : table.chain->hot_caches()) {
       const auto path = PathOf(sets->options_.directory, model_name, table.chain->layer(), cache.tier);
@@ -57,27 +58,21 @@ Result<std::unique_ptr<HotSets>> HotSets::Start(HotSetOptions options, const std
     sets->warm_ = true;
     return sets;
   }
-  try {
-    sets->thread_ = std::thread(&HotSets::Run, sets.get());
-  } catch (const std::system_error& failed) {
-    return ResourceExhausted(std::string("cannot start the thread that warms caches: ") + failed.what());
-  }
-  pthread_setname_np(sets->thread_.native_handle(), "hot-rows");
-  return sets;
+  ENGRAM_TRY(sets->thread_, LeavableThread::Start("hot-rows", [sets] { sets->Run(); }));
+  return StopWhenDropped(std::move(sets));
 }
 
-HotSets::~HotSets() {
-  if (!thread_.joinable()) return;
+void HotSets::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
   wake_.notify_one();
-  thread_.join();
+  thread_.End(warm_ ? kSavePatience : LeavableThread::kPatience);
 }
 
 HotSets::Progress HotSets::progress() const {
-  return {rows_done_.load(), rows_total_.load(), warm_.load(), saves_.load()};
+  return {rows_done_.load(), rows_total_.load(), warm_.load(), failed_.load(), saves_.load()};
 }
 
 void HotSets::Load(Cache& cache) {
@@ -137,6 +132,7 @@ bool HotSets::WarmUp() {
       for (int time = 0; time < 2; ++time) {
         if (auto read = chain.Read(ids.data(), static_cast<uint32_t>(ids.size()), rows.data(), scratch); !read) {
           log::Warning("warming up stopped: {}", read.error().message);
+          failed_ = true;
           return true;
         }
       }

@@ -18,9 +18,9 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "core/leavable_thread.h"
 #include "core/result.h"
 #include "memory/tier_chain.h"
 
@@ -40,11 +40,10 @@ struct HotTable {
 class HotSets {
  public:
   // Reads the files and starts to warm the caches up. kIo when the directory cannot be made, kResourceExhausted when no
-  // thread can start.
-  static Result<std::unique_ptr<HotSets>> Start(HotSetOptions options, const std::string& model_name,
-                                                std::vector<HotTable> tables);
-  // Ends the warm-up where it is, or else saves once more. Waits for a read that is under way.
-  ~HotSets();
+  // thread can start. Dropped, it ends the warm-up where it is, or else saves once more; a read that does not return is
+  // left behind with the thread. `keeps` holds the chains as long as the thread may read them.
+  static Result<std::shared_ptr<HotSets>> Start(HotSetOptions options, const std::string& model_name,
+                                                std::vector<HotTable> tables, std::shared_ptr<const void> keeps);
   HotSets(const HotSets&) = delete;
   HotSets& operator=(const HotSets&) = delete;
 
@@ -52,9 +51,12 @@ class HotSets {
     uint64_t rows_done = 0;   // read so far
     uint64_t rows_total = 0;  // of all files
     bool warm = false;        // the warm-up has ended
+    bool failed = false;      // before it was done, because a tier failed
     uint64_t saves = 0;       // rounds of saving that went well
   };
   Progress progress() const;
+
+  void Stop();  // StopWhenDropped()'s
 
   // Where the set of a cache and table is kept. Characters that a file name cannot or should not have become %xx.
   static std::filesystem::path PathOf(const std::filesystem::path& directory, const std::string& model_name,
@@ -68,7 +70,8 @@ class HotSets {
     std::vector<uint64_t> to_read;  // from the file, the most wanted first
     bool save_failed = false;
   };
-  explicit HotSets(HotSetOptions options) : options_(std::move(options)) {}
+  HotSets(HotSetOptions options, std::shared_ptr<const void> keeps)
+      : options_(std::move(options)), keeps_(std::move(keeps)) {}
   void Load(Cache& cache);
   void Run();
   bool WarmUp();
@@ -76,15 +79,17 @@ class HotSets {
   bool StopBy(std::chrono::steady_clock::time_point time);
 
   const HotSetOptions options_;
+  const std::shared_ptr<const void> keeps_;
   std::vector<Cache> caches_;  // the thread's, once it runs
   std::atomic<uint64_t> rows_done_{0};
   std::atomic<uint64_t> rows_total_{0};
   std::atomic<bool> warm_{false};
+  std::atomic<bool> failed_{false};
   std::atomic<uint64_t> saves_{0};
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stop_ = false;  // guarded by mutex_
-  std::thread thread_;
+  LeavableThread thread_;
 };
 
 }  // namespace engram

@@ -72,9 +72,9 @@ void Read(TableChain& chain, const std::vector<uint64_t>& ids) {
 
 class HotSetsTest : public ::testing::Test {
  protected:
-  std::unique_ptr<HotSets> Start(TableChain& chain, uint32_t rows_per_second = 0,
+  std::shared_ptr<HotSets> Start(TableChain& chain, uint32_t rows_per_second = 0,
                                  std::chrono::milliseconds save_every = std::chrono::hours(1)) {
-    auto sets = HotSets::Start({directory_, save_every, rows_per_second}, "a model", {{&chain, kIdentity}});
+    auto sets = HotSets::Start({directory_, save_every, rows_per_second}, "a model", {{&chain, kIdentity}}, nullptr);
     EXPECT_TRUE(sets) << sets.error().message;
     return *std::move(sets);
   }
@@ -147,7 +147,7 @@ TEST_F(HotSetsTest, WhatIsNoHotSetOfTheTableIsLeftAside) {
   const std::string good = Bytes();
   const auto expect_cold = [&](uint32_t layer, const sdk::PackedDigest& identity) {
     auto chain = OpenChain(layer);
-    auto sets = HotSets::Start({directory_, std::chrono::hours(1), 0}, "a model", {{chain.get(), identity}});
+    auto sets = HotSets::Start({directory_, std::chrono::hours(1), 0}, "a model", {{chain.get(), identity}}, nullptr);
     ASSERT_TRUE(sets) << sets.error().message;
     EXPECT_EQ((*sets)->progress().rows_total, 0u);
   };
@@ -173,7 +173,7 @@ TEST_F(HotSetsTest, WhatIsNoHotSetOfTheTableIsLeftAside) {
 }
 
 TEST_F(HotSetsTest, WithoutACacheThereIsNothingToDo) {
-  const auto sets = HotSets::Start({directory_, std::chrono::hours(1), 0}, "m", {});
+  const auto sets = HotSets::Start({directory_, std::chrono::hours(1), 0}, "m", {}, nullptr);
   ASSERT_TRUE(sets) << sets.error().message;
   EXPECT_TRUE((*sets)->progress().warm);
 }
@@ -181,7 +181,7 @@ TEST_F(HotSetsTest, WithoutACacheThereIsNothingToDo) {
 TEST_F(HotSetsTest, ADirectoryThatCannotBeMadeIsAnError) {
   temp_dir_.Write("state", "a file");
   auto chain = OpenChain();
-  const auto sets = HotSets::Start({directory_, std::chrono::hours(1), 0}, "m", {{chain.get(), kIdentity}});
+  const auto sets = HotSets::Start({directory_, std::chrono::hours(1), 0}, "m", {{chain.get(), kIdentity}}, nullptr);
   ASSERT_FALSE(sets);
   EXPECT_THAT(sets.error().message, HasSubstr(directory_.string()));
 }

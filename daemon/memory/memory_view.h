@@ -16,6 +16,7 @@
 namespace engram {
 
 class BaseTables;  // memory/base_tables.h
+class TokenRows;   // memory/token_rows.h
 
 struct MemoryView {
   std::shared_ptr<BaseTables> base;
@@ -61,6 +62,7 @@ struct BatchRowIds {
   // Ascending; each replaces the whole memory vector of its layers at token `match.token - guarded_from` of the run.
   std::span<const GuardedMatch> guarded;
   uint32_t guarded_from = 0;
+  TokenRows* asked = nullptr;  // the base's rows of its one token, if they were asked for before
 };
 
 }  // namespace engram

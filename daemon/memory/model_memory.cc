@@ -14,6 +14,16 @@
 
 namespace engram {
 
+namespace {
+
+// What the thread that probes stores looks at, since it may outlive the memory.
+struct WatchedBase {
+  std::mutex mutex;
+  std::weak_ptr<BaseTables> base;  // guarded by mutex
+};
+
+}  // namespace
+
 struct ModelMemory::Impl {
   Impl(ModelMemoryOptions opened, Geometry expanded, CompressedMap compressed)
       : options(std::move(opened)), geometry(std::move(expanded)), map(std::move(compressed)) {}
@@ -38,6 +48,7 @@ struct ModelMemory::Impl {
   std::vector<uint32_t> layers;  // ascending
   RowCodec codec;
   std::shared_ptr<Reclaimer> reclaimer;  // frees what the members below drop
+  const std::shared_ptr<WatchedBase> watched = std::make_shared<WatchedBase>();
 
   mutable std::mutex mutex;
   // Guarded by mutex.
@@ -45,9 +56,10 @@ struct ModelMemory::Impl {
   std::map<uint64_t, std::shared_ptr<const MemoryEdits>> retained;  // by version; the last one is current
   std::shared_ptr<OverlayDirectory> overlays;
 
-  std::unique_ptr<RowGather> gather;
-  std::unique_ptr<RowLookahead> lookahead;  // if there is any
-  std::unique_ptr<StoreWatch> watch;        // last: reads through the base
+  std::shared_ptr<RowGather> gather;
+  std::shared_ptr<TokenRowReader> token_rows;  // if there is any lookahead, and tiers that wait
+  std::shared_ptr<RowLookahead> lookahead;     // if there is any
+  std::shared_ptr<StoreWatch> watch;           // last: reads through the base
 };
 
 ModelMemory::ModelMemory(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -78,9 +90,19 @@ Result<std::unique_ptr<ModelMemory>> ModelMemory::Open(ModelMemoryOptions option
 
   if (impl->options.lookahead_tokens > 0) {
     ENGRAM_TRY(impl->lookahead, RowLookahead::Create(gather_layers, impl->geometry.num_columns));
+    if (impl->base->may_block()) {
+      ENGRAM_TRY(impl->token_rows,
+                 TokenRowReader::Create(gather_layers, impl->geometry.num_columns, impl->base->row_bytes()));
+    }
   }
-  ENGRAM_TRY(impl->watch, StoreWatch::Create([impl = impl.get()]() -> Status {
-               const std::shared_ptr<BaseTables> base = impl->CurrentBase();
+  impl->watched->base = impl->base;
+  ENGRAM_TRY(impl->watch, StoreWatch::Create([watched = impl->watched]() -> Status {
+               std::shared_ptr<BaseTables> base;
+               {
+                 std::lock_guard lock(watched->mutex);
+                 base = watched->base.lock();
+               }
+               if (base == nullptr) return {};
                for (uint32_t i = 0; i < base->num_layers(); ++i) ENGRAM_CHECK_OK(base->chain(i).Probe(0));
                return {};
              }));
@@ -174,6 +196,10 @@ void ModelMemory::SwapBase(std::shared_ptr<BaseTables> base, std::vector<std::sh
     const uint64_t version = edits->version;
     assert(retained.empty() || version > retained.rbegin()->first);
     retained.emplace(version, impl_->reclaimer->Track(std::move(edits)));
+  }
+  {
+    std::lock_guard lock(impl_->watched->mutex);
+    impl_->watched->base = base;
   }
   // What was there before goes after the lock.
   std::lock_guard lock(impl_->mutex);
@@ -317,6 +343,16 @@ uint64_t ModelMemory::lookahead_rows() const {
   return impl_->lookahead == nullptr ? 0 : impl_->lookahead->rows_read();
 }
 
+std::shared_ptr<TokenRows> ModelMemory::AskRows(const MemoryView& view, std::span<const uint64_t> ids) const {
+  // As LookAhead().
+  if (impl_->token_rows == nullptr || failing()) return nullptr;
+  return impl_->token_rows->Ask(view.base, ids);
+}
+
+uint64_t ModelMemory::tokens_asked() const {
+  return impl_->token_rows == nullptr ? 0 : impl_->token_rows->tokens_asked();
+}
+
 engram_batch_rows* ModelMemory::BeginBatch(uint32_t num_tokens, std::span<const BatchRowIds> runs) {
   return impl_->gather->Begin(num_tokens, runs);
 }
@@ -340,8 +376,14 @@ std::vector<TierTableStats> ModelMemory::tier_stats() const {
 std::optional<HotSets::Progress> ModelMemory::warm_up() const {
   return impl_->CurrentBase()->warm_up();
 }
+uint64_t ModelMemory::tier_bytes() const {
+  return impl_->CurrentBase()->tier_bytes();
+}
+RowHeat::Report ModelMemory::heat(uint32_t layer_index) const {
+  return impl_->CurrentBase()->chain(layer_index).heat().report();
+}
 bool ModelMemory::stalled() const {
-  return impl_->gather->stalled();
+  return impl_->gather->stalled() || (impl_->token_rows != nullptr && impl_->token_rows->stalled());
 }
 bool ModelMemory::failing() const {
   return impl_->watch->failing();

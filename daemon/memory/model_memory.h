@@ -29,6 +29,7 @@
 #include "memory/row_codec.h"
 #include "memory/row_gather.h"
 #include "memory/row_lookahead.h"
+#include "memory/token_rows.h"
 #include "ngram/compressed_map.h"
 #include "ngram/geometry.h"
 #include "ngram/row_addresser.h"
@@ -47,8 +48,9 @@ struct ModelMemoryOptions {
   uint32_t retain_versions = 1000;                          // the latest, for as_of; at least the current one is kept
   std::optional<HotSetOptions> hot_sets;                    // not given: caches start cold
   std::chrono::milliseconds read_timeout = RowGather::kReadTimeout;  // of a layer's rows in a batch
-  uint32_t lookahead_tokens = 1024;  // of a prompt, whose rows are read before a batch asks for them; 0: none
-  std::function<Status()> go_on;     // asked while Open() loads, on any thread; its error ends it
+  // Of a prompt, whose rows are read before a batch asks for them. 0: no row is, those of sampled tokens neither.
+  uint32_t lookahead_tokens = 1024;
+  std::function<Status()> go_on;  // asked while Open() loads, on any thread; its error ends it
 };
 
 // Where a view takes a row from.
@@ -119,6 +121,11 @@ class ModelMemory final : public RowProvider {
   uint32_t lookahead_tokens() const;
   uint64_t lookahead_rows() const;  // read so far
 
+  // Has the base's rows of one token that was just sampled read before its batch begins, where that is of use
+  // (TokenRowReader); `ids` as AppendRowIds() makes them. nullptr: the batch reads them. Engine thread.
+  std::shared_ptr<TokenRows> AskRows(const MemoryView& view, std::span<const uint64_t> ids) const;
+  uint64_t tokens_asked() const;  // so far
+
   // Starts gathering; tokens of the batch not covered by `runs` have memory off: their rows are unspecified bytes. Runs
   // must not overlap. The handle goes into engram_batch.rows. Never fails: what goes wrong is AwaitRows()'s error.
   engram_batch_rows* BeginBatch(uint32_t num_tokens, std::span<const BatchRowIds> runs);
@@ -133,6 +140,8 @@ class ModelMemory final : public RowProvider {
   std::vector<LayerRowStats> layer_stats() const;
   std::vector<TierTableStats> tier_stats() const;
   std::optional<HotSets::Progress> warm_up() const;  // none where caches start cold
+  uint64_t tier_bytes() const;                       // BaseTables's
+  RowHeat::Report heat(uint32_t layer_index) const;  // of layers()[layer_index]
   // A tier has not answered a read that nobody waits for any more.
   bool stalled() const;
   // From a batch without rows until the store of every table has answered (StoreWatch). Any thread.

@@ -110,14 +110,38 @@ Result<PackedTable::Findings> PackedTable::Verify(const std::function<void(const
     Findings findings;
     Sha256 sha;
     const bool stated = IsStated(info_.content_digest);
-    ENGRAM_CHECK_OK(ForEachPage(0, info_.num_pages, [&](uint64_t page, const uint8_t* bytes) -> Status {
+    const std::vector<uint8_t> zeros(info_.page_bytes);
+    const auto check_hole = [&](uint64_t first, uint64_t end) {
+      if (sdk::PackedPageIntact(info_, first, zeros.data())) {
+        findings.hole_pages += end - first;
+      } else {
+        findings.damaged_pages += end - first;
+        report(sdk::DamagedPageText(info_, first, path().string()) +
+               (end - first == 1 ? ": it is a hole of the file"
+                                 : ", and so are all up to page " + std::to_string(end - 1) + ": a hole of the file"));
+      }
+    };
+    const auto check_page = [&](uint64_t page, const uint8_t* bytes) -> Status {
       if (!sdk::PackedPageIntact(info_, page, bytes)) {
         ++findings.damaged_pages;
         report(sdk::DamagedPageText(info_, page, path().string()));
       }
       if (stated) sha.Update({bytes, uint64_t{info_.RowsIn(page)} * info_.row_bytes});
       return progress(page + 1);
-    }));
+    };
+    for (uint64_t page = 0; page < info_.num_pages;) {
+      uint64_t first = page, end = info_.num_pages;
+      // A digest is of zero rows as well.
+      if (!stated || (info_.flags & sdk::kPackedHoles) == 0) {
+        ENGRAM_TRY(const ReadOnlyFile::Extent data, file_.NextData(info_.PageOffset(page)));
+        first = std::min((data.begin - info_.PageOffset(0)) / info_.page_bytes, info_.num_pages);
+        end = std::min((data.end - info_.PageOffset(0) + info_.page_bytes - 1) / info_.page_bytes, info_.num_pages);
+        if (first > page) check_hole(page, first);
+        ENGRAM_CHECK_OK(progress(first));
+      }
+      ENGRAM_CHECK_OK(ForEachPage(first, end, check_page));
+      page = end;
+    }
     findings.content_checked = stated && findings.damaged_pages == 0;
     findings.content_matches = findings.content_checked && sha.Finish() == info_.content_digest;
     return findings;

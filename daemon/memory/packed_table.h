@@ -46,11 +46,12 @@ class PackedTable {
 
   struct Findings {
     uint64_t damaged_pages = 0;
+    uint64_t hole_pages = 0;       // intact: of a table that may have holes
     bool content_checked = false;  // the file states a digest, and no page was damaged
     bool content_matches = false;
   };
-  // Reads every page. `report` is called with one sentence per damaged page, `progress` with the pages done; its error
-  // ends it.
+  // Reads every page that is not a hole of the file; of a hole one page is checked for all. `report` is called with one
+  // sentence per damaged page or hole, `progress` with the pages done; its error ends it.
   Result<Findings> Verify(const std::function<void(const std::string&)>& report,
                           const std::function<Status(uint64_t)>& progress) const;
 

@@ -3,9 +3,11 @@
 #include "memory/packed_table.h"
 
 #include <engram/synthetic_rows.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -227,6 +229,45 @@ TEST_F(PackedTableTest, SparseTableOfFullSize) {
   }
   ASSERT_TRUE((*table)->Read(page * 15 + 15, 1, got.data()));
   EXPECT_EQ(got, std::vector<uint8_t>(264)) << "a hole";
+
+  const auto found = (*table)->Verify([](const std::string& text) { ADD_FAILURE() << text; }, [](uint64_t) {});
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(found->damaged_pages, 0u);
+  EXPECT_EQ(found->hole_pages, info.num_pages - 2);
+}
+
+TEST_F(PackedTableTest, AHoleWhereNoneMayBeIsDamage) {
+  const PackedTableInfo info = Write(sdk::LayOutPackedTable(3, 1000, ENGRAM_ROW_FP8_E4M3_UE8M0, 256));
+  ASSERT_EQ(info.num_pages, 67u);
+  const std::string intact = Contents(file_);
+  // All of it written anew, but for pages 10 to 39 and the last one.
+  const int fd = ::open(file_.c_str(), O_RDWR | O_TRUNC);
+  ASSERT_GE(fd, 0);
+  const auto copy = [&](uint64_t from, uint64_t to) {
+    return ::pwrite(fd, intact.data() + from, to - from, static_cast<off_t>(from)) == static_cast<ssize_t>(to - from);
+  };
+  ASSERT_TRUE(copy(0, info.PageOffset(10)));
+  ASSERT_TRUE(copy(info.PageOffset(40), info.PageOffset(66)));
+  ASSERT_EQ(::ftruncate(fd, static_cast<off_t>(intact.size())), 0);
+  ::close(fd);
+  const auto table = PackedTable::Open(file_);
+  ASSERT_TRUE(table) << table.error().message;
+  std::vector<std::string> reports;
+  uint64_t done = 0;
+  const auto found = (*table)->Verify([&](const std::string& text) { reports.push_back(text); },
+                                      [&](uint64_t pages) {
+                                        EXPECT_GE(pages, done);
+                                        done = pages;
+                                      });
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(found->damaged_pages, 31u);
+  EXPECT_EQ(found->hole_pages, 0u);
+  EXPECT_FALSE(found->content_checked);
+  EXPECT_EQ(done, 67u);
+  // A file system without holes has each of them damaged on its own.
+  ASSERT_FALSE(reports.empty());
+  EXPECT_THAT(reports.front(), HasSubstr("page 10 at byte 45056 (rows 150 to 164) is damaged"));
+  EXPECT_THAT(reports.back(), HasSubstr("page 66 at byte"));
 }
 
 TEST_F(PackedTableTest, EveryPartOfAPageIsChecked) {

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/row_gather.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cassert>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
+
+#include "core/monotonic.h"
 
 // What the backbone holds while a batch is open: an address to recognise, nothing more.
 struct engram_batch_rows {};
@@ -21,12 +19,6 @@ namespace engram {
 namespace {
 
 constexpr uint64_t kAlignment = 64;
-
-uint64_t NowNs() {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-          .count());
-}
 
 void Add(std::atomic<uint64_t>& counter, uint64_t n) {
   counter.fetch_add(n, std::memory_order_relaxed);
@@ -64,39 +56,37 @@ RowGather::RowGather(const std::vector<GatherLayer>& layers, uint32_t num_column
   }
 }
 
-Result<std::unique_ptr<RowGather>> RowGather::Create(const std::vector<GatherLayer>& layers, uint32_t num_columns,
+Result<std::shared_ptr<RowGather>> RowGather::Create(const std::vector<GatherLayer>& layers, uint32_t num_columns,
                                                      uint32_t row_bytes, uint64_t inline_rows,
                                                      std::chrono::milliseconds read_timeout) {
-  std::unique_ptr<RowGather> gather(new RowGather(layers, num_columns, row_bytes, inline_rows, read_timeout));
-  try {
-    gather->worker_ = std::thread(&RowGather::Work, gather.get());
-  } catch (const std::system_error& error) {
-    return ResourceExhausted(std::string("cannot start the row gathering thread: ") + error.what());
-  }
-  pthread_setname_np(gather->worker_.native_handle(), "rows-0");
-  return gather;
+  std::shared_ptr<RowGather> gather(new RowGather(layers, num_columns, row_bytes, inline_rows, read_timeout));
+  ENGRAM_TRY(gather->worker_, LeavableThread::Start("rows-0", [gather] { gather->Work(); }));
+  return StopWhenDropped(std::move(gather));
 }
 
-RowGather::~RowGather() {
+RowGather::~RowGather() = default;
+
+void RowGather::Stop() {
   if (open_) End(handle_.get());
-  if (!worker_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
   wake_.notify_one();
-  worker_.join();
+  worker_.End();
 }
 
 engram_batch_rows* RowGather::Begin(uint32_t num_tokens, std::span<const BatchRowIds> runs) {
   assert(!open_);
-  begin_ns_ = NowNs();
+  begin_ns_ = MonotonicNs();
   open_ = true;
   num_tokens_ = num_tokens;
   failure_.reset();
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& layer : layers_) layer->done = false;
+    for (const auto& layer : layers_) layer->done = layer->complete = false;
+    asked_.clear();
+    asked_error_.reset();
     if (abandoned_) {
       // Everything else is the worker's until its read returns.
       error_ = NoAnswer();
@@ -109,7 +99,8 @@ engram_batch_rows* RowGather::Begin(uint32_t num_tokens, std::span<const BatchRo
   bool may_block = false;
   try {
     bases_.clear();
-    runs_.assign(runs.begin(), runs.end());
+    runs_.clear();
+    for (const BatchRowIds& run : runs) (run.asked == nullptr ? runs_ : asked_).push_back(run);
     std::sort(runs_.begin(), runs_.end(),
               [](const BatchRowIds& a, const BatchRowIds& b) { return a.first_token < b.first_token; });
     uint64_t num_run_tokens = 0;
@@ -154,8 +145,10 @@ Result<engram_row_view> RowGather::Await(engram_batch_rows* rows, uint32_t layer
                            std::to_string(layers_.size()));
   Layer& layer = *layers_[layer_index];
   std::optional<Error> failed;
-  const uint64_t start_ns = NowNs();
-  if (inline_) {
+  const uint64_t start_ns = MonotonicNs();
+  if (layer.complete) {
+    // Asked for again, by whom it is of interest what the backbone was given.
+  } else if (inline_) {
     if (!layer.done && !error_) {
       auto gathered = Gather(layer);
       layer.done = gathered.has_value();
@@ -165,7 +158,7 @@ Result<engram_row_view> RowGather::Await(engram_batch_rows* rows, uint32_t layer
   } else {
     std::unique_lock lock(mutex_);
     if (layer.done) {
-      Add(layer.lead_ns, start_ns - std::min(start_ns, layer.done_ns));
+      if (asked_.empty()) Add(layer.lead_ns, start_ns - std::min(start_ns, layer.done_ns));
     } else if (!ready_.wait_for(lock, read_timeout_, [&] { return layer.done || error_.has_value(); })) {
       error_ = NoAnswer();
       Add(layer.timeouts, 1);
@@ -173,7 +166,15 @@ Result<engram_row_view> RowGather::Await(engram_batch_rows* rows, uint32_t layer
     // A layer that is there is not taken back because a later one failed in the meantime.
     if (!layer.done) failed = error_;
   }
-  Add(layer.stall_ns, NowNs() - start_ns);
+  if (!failed && !layer.complete) {
+    if (Status taken = TakeAsked(layer, start_ns); !taken) {
+      failed = std::move(taken).error();
+      const std::lock_guard lock(mutex_);
+      error_ = failed;
+    }
+    layer.complete = !failed;
+  }
+  Add(layer.stall_ns, MonotonicNs() - start_ns);
   if (failed) {
     failure_ = failed;
     return *std::move(failed);
@@ -218,7 +219,7 @@ void RowGather::Work() {
         break;
       }
       layer->done = true;
-      layer->done_ns = NowNs();
+      layer->done_ns = MonotonicNs();
       ready_.notify_one();
     }
     working_ = false;
@@ -230,10 +231,33 @@ void RowGather::Work() {
 
 // With mutex_ held.
 Error RowGather::NoAnswer() const {
-  const std::string waited = "no answer within " + std::to_string(read_timeout_.count()) + " ms (memory.read_timeout)";
-  if (reading_ == nullptr) return Unavailable("rows of the batch: " + waited);
-  return Unavailable("tier \"" + reading_->tier_name(scratch_.level.load(std::memory_order_relaxed)) + "\", layer " +
-                     std::to_string(reading_->layer()) + ": " + waited);
+  return engram::NoAnswer(reading_, scratch_.level.load(std::memory_order_relaxed), read_timeout_);
+}
+
+// Waits for the rows asked for before and lays them where they belong, once the layer's others are there: those have
+// used the whole buffer on their way.
+Status RowGather::TakeAsked(Layer& layer, uint64_t start_ns) {
+  if (asked_.empty()) return {};
+  if (asked_error_) return *asked_error_;
+  bool waited = false;
+  uint64_t came_ns = runs_.empty() ? 0 : layer.done_ns;
+  const auto deadline = std::chrono::steady_clock::now() + read_timeout_;
+  for (const BatchRowIds& run : asked_) {
+    waited = waited || !run.asked->over(layer.index);
+    if (Status there = run.asked->Wait(layer.index, deadline, read_timeout_); !there) {
+      if (!run.asked->over(layer.index)) Add(layer.timeouts, 1);
+      asked_error_ = there.error();
+      return there;
+    }
+    const uint64_t bytes = uint64_t{num_columns_} * row_bytes_;
+    std::memcpy(layer.buffer.data + run.first_token * bytes, run.asked->rows(layer.index), bytes);
+    Patch(layer, run);
+    came_ns = std::max(came_ns, run.asked->came_ns(layer.index));
+  }
+  if (!waited && came_ns <= start_ns) Add(layer.lead_ns, start_ns - came_ns);
+  Add(layer.rows_requested, asked_.size() * num_columns_);
+  Add(layer.rows_read, asked_.size() * num_columns_);
+  return {};
 }
 
 // While this reads, the batch may end; the caller must not look at its runs again when this says so.
@@ -268,7 +292,7 @@ Status RowGather::Gather(Layer& layer) {
     for (const auto& base : bases_) ENGRAM_CHECK_OK(GatherBase(layer, *base));
     for (const BatchRowIds& run : runs_) Patch(layer, run);
     Add(layer.batches, 1);
-    Add(layer.gather_ns, NowNs() - begin_ns_);
+    Add(layer.gather_ns, MonotonicNs() - begin_ns_);
     return {};
   } catch (const std::bad_alloc&) {
     return ResourceExhausted("no memory to gather rows of layer " + std::to_string(layer.number));
@@ -300,6 +324,7 @@ Status RowGather::GatherBase(Layer& layer, const BaseTables& base) {
     return Internal("row " + std::to_string(max_id) + " asked of layer " + std::to_string(table.layer()) +
                     ", whose table has " + std::to_string(table.num_rows()) + " rows");
   const uint32_t num_unique = dedupe_.Run({ids_.data(), num_ids}, unique_.data(), index_.data());
+  if (num_unique > 0) table.heat().Record({unique_.data(), num_unique});
   // One base's rows are read to the start of where all go; of several, each would overwrite the others'.
   uint8_t* distinct = layer.buffer.data;
   if (bases_.size() > 1) {

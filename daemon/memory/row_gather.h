@@ -5,11 +5,11 @@
 //
 // A batch is Begin(), Await() per layer, End(), all on the engine thread. Small batches whose tiers never block are
 // gathered inside Await(); all others by the thread "rows-0", which works through the layers while the backbone
-// computes. Statistics are read by any thread.
+// computes. Runs whose rows were asked for before (token_rows.h) only wait for them. Statistics are read by any thread.
 //
 // A tier that does not answer costs a batch the read timeout, once in Await() and once in End() at most. Its read is
 // then left to the thread, which keeps the base and the buffers until it returns; batches that begin before that fail
-// at once.
+// at once. The end of the gather does not wait for it.
 #pragma once
 
 #include <engram/host.h>
@@ -22,13 +22,14 @@
 #include <mutex>
 #include <optional>
 #include <span>
-#include <thread>
 #include <vector>
 
+#include "core/leavable_thread.h"
 #include "core/result.h"
 #include "memory/base_tables.h"
 #include "memory/memory_view.h"
 #include "memory/row_dedupe.h"
+#include "memory/token_rows.h"
 
 namespace engram {
 
@@ -47,12 +48,6 @@ struct LayerRowStats {
   uint64_t retries = 0;         // reads of a tier that was out of reach, asked again
 };
 
-// One layer to gather for.
-struct GatherLayer {
-  uint32_t layer = 0;     // model layer number
-  uint32_t id_layer = 0;  // its place in the layer dimension of BatchRowIds.ids
-};
-
 class RowGather {
  public:
   // Batches of at most this many rows per layer are gathered inside Await() when no tier blocks. Measured with
@@ -65,7 +60,7 @@ class RowGather {
 
   // `layers` in the order Await() counts them; all with rows of `row_bytes`. kResourceExhausted if no thread can start.
   // `inline_rows` is for measurements.
-  static Result<std::unique_ptr<RowGather>> Create(const std::vector<GatherLayer>& layers, uint32_t num_columns,
+  static Result<std::shared_ptr<RowGather>> Create(const std::vector<GatherLayer>& layers, uint32_t num_columns,
                                                    uint32_t row_bytes, uint64_t inline_rows = kInlineRows,
                                                    std::chrono::milliseconds read_timeout = kReadTimeout);
   ~RowGather();
@@ -73,7 +68,7 @@ class RowGather {
   RowGather& operator=(const RowGather&) = delete;
 
   // Starts a batch; none may be open. Runs must not overlap and lie in [0, num_tokens); each has a view, whose base has
-  // these layers. Never fails: what goes wrong is Await()'s error.
+  // these layers; what was asked for before is of that base. Never fails: what goes wrong is Await()'s error.
   engram_batch_rows* Begin(uint32_t num_tokens, std::span<const BatchRowIds> runs);
   // Waits for the rows of layers[layer]: uint8 [num_tokens][num_columns][row_bytes], valid until End(). Rows of tokens
   // outside all runs are unspecified bytes. After an error all later layers give that error too. kUnavailable, with the
@@ -88,6 +83,8 @@ class RowGather {
 
   // `base` is whose chains' counters go with them.
   std::vector<LayerRowStats> layer_stats(const BaseTables& base) const;
+
+  void Stop();  // StopWhenDropped()'s: ends an open batch
 
  private:
   struct Buffer {
@@ -104,9 +101,10 @@ class RowGather {
     uint32_t number = 0;
     uint32_t index = 0;  // ascending
     uint32_t id_layer = 0;
-    Buffer buffer;         // written by whoever gathers, read by the engine thread once `done`
-    bool done = false;     // guarded by mutex_ while the thread works
-    uint64_t done_ns = 0;  // when; as done
+    Buffer buffer;          // written by whoever gathers, read by the engine thread once `done`
+    bool done = false;      // guarded by mutex_ while the thread works
+    bool complete = false;  // the engine thread's: `done`, and the rows asked for before are there too
+    uint64_t done_ns = 0;   // when; as done
     std::atomic<uint64_t> batches{0};
     std::atomic<uint64_t> rows_requested{0};
     std::atomic<uint64_t> rows_read{0};
@@ -123,6 +121,7 @@ class RowGather {
   Status GatherBase(Layer& layer, const BaseTables& base);
   Status Read(TableChain& chain, const uint64_t* ids, uint32_t num_ids, uint8_t* dst);
   Error NoAnswer() const;
+  Status TakeAsked(Layer& layer, uint64_t start_ns);
   const uint64_t* IdsOf(const BatchRowIds& run, uint32_t token, const Layer& layer) const;
   const uint8_t** PatchesOf(const BatchRowIds& run, const Layer& layer);
   void Spread(Layer& layer, const BaseTables& base, const uint8_t* distinct, uint64_t num_ids);
@@ -139,7 +138,9 @@ class RowGather {
   bool open_ = false;
   uint32_t num_tokens_ = 0;
   uint64_t rows_per_layer_ = 0;
-  std::vector<BatchRowIds> runs_;                   // ascending
+  std::vector<BatchRowIds> runs_;                   // to be gathered, ascending
+  std::vector<BatchRowIds> asked_;                  // the others; the engine thread's
+  std::optional<Error> asked_error_;                // theirs; the engine thread's
   std::vector<std::shared_ptr<BaseTables>> bases_;  // of the runs, each once; held until the thread rests
   bool inline_ = false;
   std::optional<Error> failure_;
@@ -165,7 +166,7 @@ class RowGather {
   bool abandoned_ = false;         // guarded by mutex_: the batch has ended, the worker's read has not
   TableChain* reading_ = nullptr;  // guarded by mutex_: what is being read, without looking at runs_
   std::optional<Error> error_;     // guarded by mutex_: the open batch's
-  std::thread worker_;
+  LeavableThread worker_;
 };
 
 }  // namespace engram

@@ -54,7 +54,7 @@ TierSpec Steered(const std::string& name, TestTierControl& control) {
 // A gather and the base its runs are of.
 class GatherUnderTest {
  public:
-  GatherUnderTest(std::shared_ptr<BaseTables> base, std::unique_ptr<RowGather> gather) : gather_(std::move(gather)) {
+  GatherUnderTest(std::shared_ptr<BaseTables> base, std::shared_ptr<RowGather> gather) : gather_(std::move(gather)) {
     view_.base = std::move(base);
   }
   engram_batch_rows* Begin(uint32_t num_tokens, std::span<const BatchRowIds> runs) {
@@ -71,7 +71,7 @@ class GatherUnderTest {
 
  private:
   MemoryView view_;
-  std::unique_ptr<RowGather> gather_;
+  std::shared_ptr<RowGather> gather_;
 };
 
 // Layers 1 and 14, whose ids come in the order 14, 1.

@@ -1,34 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/row_lookahead.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <new>
-#include <string>
-#include <system_error>
 
 namespace engram {
 
-Result<std::unique_ptr<RowLookahead>> RowLookahead::Create(std::vector<GatherLayer> layers, uint32_t num_columns) {
-  std::unique_ptr<RowLookahead> lookahead(new RowLookahead(std::move(layers), num_columns));
-  try {
-    lookahead->thread_ = std::thread(&RowLookahead::Run, lookahead.get());
-  } catch (const std::system_error& error) {
-    return ResourceExhausted(std::string("cannot start the thread that reads rows ahead: ") + error.what());
-  }
-  pthread_setname_np(lookahead->thread_.native_handle(), "rows-ahead");
-  return lookahead;
+Result<std::shared_ptr<RowLookahead>> RowLookahead::Create(std::vector<GatherLayer> layers, uint32_t num_columns) {
+  std::shared_ptr<RowLookahead> lookahead(new RowLookahead(std::move(layers), num_columns));
+  ENGRAM_TRY(lookahead->thread_, LeavableThread::Start("rows-ahead", [lookahead] { lookahead->Run(); }));
+  return StopWhenDropped(std::move(lookahead));
 }
 
-RowLookahead::~RowLookahead() {
-  if (!thread_.joinable()) return;
+void RowLookahead::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
+    waiting_.clear();
   }
   wake_.notify_one();
-  thread_.join();
+  thread_.End();
 }
 
 void RowLookahead::Request(std::shared_ptr<BaseTables> base, std::shared_ptr<const PromptProgress> progress,

@@ -12,9 +12,9 @@
 #include <memory>
 #include <mutex>
 #include <span>
-#include <thread>
 #include <vector>
 
+#include "core/leavable_thread.h"
 #include "core/result.h"
 #include "memory/base_tables.h"
 #include "memory/row_gather.h"
@@ -29,10 +29,9 @@ class RowLookahead {
   static constexpr uint32_t kPieceTokens = 32;                   // what is read before looking at the progress again
   static constexpr uint64_t kMaxWaitingIds = uint64_t{1} << 20;  // 8 MiB
 
-  // kResourceExhausted if the thread cannot start.
-  static Result<std::unique_ptr<RowLookahead>> Create(std::vector<GatherLayer> layers, uint32_t num_columns);
-  // Waits for the read that is under way.
-  ~RowLookahead();
+  // kResourceExhausted if the thread cannot start. Dropped, it ends the thread, or leaves it behind with a read that
+  // does not return.
+  static Result<std::shared_ptr<RowLookahead>> Create(std::vector<GatherLayer> layers, uint32_t num_columns);
   RowLookahead(const RowLookahead&) = delete;
   RowLookahead& operator=(const RowLookahead&) = delete;
 
@@ -43,6 +42,8 @@ class RowLookahead {
 
   uint64_t rows_read() const { return rows_read_.load(std::memory_order_relaxed); }
   uint64_t ids_dropped() const { return ids_dropped_.load(std::memory_order_relaxed); }
+
+  void Stop();  // StopWhenDropped()'s
 
  private:
   struct Piece {
@@ -70,7 +71,7 @@ class RowLookahead {
   std::deque<Piece> waiting_;  // guarded by mutex_
   uint64_t waiting_ids_ = 0;   // guarded by mutex_
   bool stop_ = false;          // guarded by mutex_
-  std::thread thread_;
+  LeavableThread thread_;
 };
 
 }  // namespace engram

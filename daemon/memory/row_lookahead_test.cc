@@ -64,7 +64,7 @@ class RowLookaheadTest : public ::testing::Test {
 
   TestTierControl cache_, store_;
   std::shared_ptr<BaseTables> base_;
-  std::unique_ptr<RowLookahead> lookahead_;
+  std::shared_ptr<RowLookahead> lookahead_;
 };
 
 TEST_F(RowLookaheadTest, ReadsEveryRowOfEveryLayerOnce) {

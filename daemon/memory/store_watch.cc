@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/store_watch.h"
 
-#include <pthread.h>
-
 #include <chrono>
-#include <string>
-#include <system_error>
 
 #include "core/log.h"
 
@@ -16,25 +12,19 @@ constexpr std::chrono::seconds kBetweenProbes{1};
 
 }  // namespace
 
-Result<std::unique_ptr<StoreWatch>> StoreWatch::Create(std::function<Status()> probe) {
-  std::unique_ptr<StoreWatch> watch(new StoreWatch(std::move(probe)));
-  try {
-    watch->thread_ = std::thread(&StoreWatch::Run, watch.get());
-  } catch (const std::system_error& error) {
-    return ResourceExhausted(std::string("cannot start the thread that watches tiers: ") + error.what());
-  }
-  pthread_setname_np(watch->thread_.native_handle(), "tier-watch");
-  return watch;
+Result<std::shared_ptr<StoreWatch>> StoreWatch::Create(std::function<Status()> probe) {
+  std::shared_ptr<StoreWatch> watch(new StoreWatch(std::move(probe)));
+  ENGRAM_TRY(watch->thread_, LeavableThread::Start("tier-watch", [watch] { watch->Run(); }));
+  return StopWhenDropped(std::move(watch));
 }
 
-StoreWatch::~StoreWatch() {
-  if (!thread_.joinable()) return;
+void StoreWatch::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
   wake_.notify_one();
-  thread_.join();
+  thread_.End();
 }
 
 void StoreWatch::Report() {
@@ -55,6 +45,7 @@ void StoreWatch::Run() {
     lock.unlock();
     const Status probed = probe_();
     lock.lock();
+    if (stop_) return;
     if (!probed) {
       wake_.wait_for(lock, kBetweenProbes, [&] { return stop_; });
       continue;

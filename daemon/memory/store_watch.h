@@ -11,18 +11,17 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 
+#include "core/leavable_thread.h"
 #include "core/result.h"
 
 namespace engram {
 
 class StoreWatch {
  public:
-  // `probe` is called on the thread. kResourceExhausted if that cannot start.
-  static Result<std::unique_ptr<StoreWatch>> Create(std::function<Status()> probe);
-  // Waits for a probe that is under way.
-  ~StoreWatch();
+  // `probe` is called on the thread, and owns what it needs once it has begun. kResourceExhausted if the thread cannot
+  // start. Dropped, it ends the thread, or leaves it behind with a probe that does not return.
+  static Result<std::shared_ptr<StoreWatch>> Create(std::function<Status()> probe);
   StoreWatch(const StoreWatch&) = delete;
   StoreWatch& operator=(const StoreWatch&) = delete;
 
@@ -30,6 +29,8 @@ class StoreWatch {
   void Report();
   // From Report() until the stores have answered.
   bool failing() const { return failing_.load(std::memory_order_relaxed); }
+
+  void Stop();  // StopWhenDropped()'s
 
  private:
   explicit StoreWatch(std::function<Status()> probe) : probe_(std::move(probe)) {}
@@ -41,7 +42,7 @@ class StoreWatch {
   std::condition_variable wake_;
   uint64_t reports_ = 0;  // guarded by mutex_
   bool stop_ = false;     // guarded by mutex_
-  std::thread thread_;
+  LeavableThread thread_;
 };
 
 }  // namespace engram

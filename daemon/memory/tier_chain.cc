@@ -52,6 +52,8 @@ Result<std::unique_ptr<TableChain>> TableChain::Attach(const std::vector<OpenTie
     constexpr uint32_t kFills = ENGRAM_TIER_CACHE | ENGRAM_TIER_WRITABLE;
     chain->levels_.push_back({tier.name, *std::move(table), (tier.tier->info().flags & kFills) == kFills});
   }
+  chain->has_near_ = chain->may_block() && (tiers.front().tier->info().flags & ENGRAM_TIER_MAY_BLOCK) == 0;
+  chain->heat_ = std::make_unique<RowHeat>(desc.num_rows);
   return chain;
 }
 
@@ -70,6 +72,13 @@ bool TableChain::gains_from_lookahead() const {
   return false;
 }
 
+Error NoAnswer(const TableChain* reading, uint32_t level, std::chrono::milliseconds waited) {
+  const std::string what = "no answer within " + std::to_string(waited.count()) + " ms (memory.read_timeout)";
+  if (reading == nullptr) return Unavailable("rows of the batch: " + what);
+  return Unavailable("tier \"" + reading->tier_name(level) + "\", layer " + std::to_string(reading->layer()) + ": " +
+                     what);
+}
+
 Status TableChain::Probe(uint64_t id) {
   std::vector<uint8_t> row(row_bytes_);
   uint8_t found = 0;
@@ -82,12 +91,20 @@ Error TableChain::Failed(const Level& level, Error error) const {
   return std::move(error).At("tier \"" + level.name + "\", layer " + std::to_string(layer_));
 }
 
-Status TableChain::Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, ChainScratch& scratch) {
+Status TableChain::ReadNear(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, uint8_t* found) {
+  std::memset(found, 0, num_ids);
+  if (auto read = levels_.front().table->Read(ids, num_ids, dst, row_bytes_, found); !read)
+    return Failed(levels_.front(), std::move(read).error());
+  return {};
+}
+
+Status TableChain::Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, ChainScratch& scratch,
+                        uint32_t first_level) {
   scratch.found.resize(std::max<size_t>(scratch.found.size(), num_ids));
   // What is still looked for: at first all ids, at their own places.
   const uint64_t* pending = ids;
   uint32_t num_pending = num_ids;
-  for (size_t i = 0; i < levels_.size() && num_pending > 0; ++i) {
+  for (size_t i = first_level; i < levels_.size() && num_pending > 0; ++i) {
     const Level& level = levels_[i];
     scratch.level.store(static_cast<uint32_t>(i), std::memory_order_relaxed);
     const bool direct = num_pending == num_ids;

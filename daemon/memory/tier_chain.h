@@ -5,6 +5,7 @@
 #include <engram/tier.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "memory/row_heat.h"
 #include "plugin/tier.h"
 
 namespace engram {
@@ -53,6 +55,10 @@ struct ChainScratch {
   std::vector<uint8_t> fill_rows;
 };
 
+class TableChain;
+// That rows have not come in time: of the tier at `level` of `reading`, or of none that is known.
+Error NoAnswer(const TableChain* reading, uint32_t level, std::chrono::milliseconds waited);
+
 // One layer's table, attached to every tier of a chain. Read() from any threads at once, each with its own scratch.
 class TableChain {
  public:
@@ -70,8 +76,17 @@ class TableChain {
   // Copies row ids[i] to dst + i * row_bytes. Each id is below num_rows(); distinct ids are cheapest. Tiers are asked
   // in turn, each for what those before it missed; rows found further down are offered to the writable caches above,
   // whose refusal is counted in fill_errors() and logged once, and is no error here. A tier that is out of reach
-  // (kUnavailable) is asked up to three times. Errors name the tier and the layer.
-  Status Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, ChainScratch& scratch);
+  // (kUnavailable) is asked up to three times. Errors name the tier and the layer. With `first_level`, for what
+  // ReadNear() missed, the tiers before it are only filled.
+  Status Read(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, ChainScratch& scratch, uint32_t first_level = 0);
+
+  // The first tier answers without waiting, while another may not.
+  bool has_near() const { return has_near_; }
+  // Asks it, and no other: found[i] is 1 where it had row ids[i].
+  Status ReadNear(const uint64_t* ids, uint32_t num_ids, uint8_t* dst, uint8_t* found);
+
+  // What batches and sequences ask for; reads ahead of prompts and those of an administrator are not counted.
+  RowHeat& heat() { return *heat_; }
 
   // Which tier a read would find each row in: levels[i] indexes level_name(). The tiers before the last are asked as a
   // read asks them, which they count; the first that may block is taken to have what it is asked for. Fills nothing.
@@ -109,6 +124,8 @@ class TableChain {
   uint32_t layer_ = 0;
   uint64_t num_rows_ = 0;
   uint32_t row_bytes_ = 0;
+  bool has_near_ = false;
+  std::unique_ptr<RowHeat> heat_;
   std::atomic<uint64_t> fill_errors_{0};
   std::atomic<uint64_t> retries_{0};
 };

@@ -18,7 +18,7 @@ void Batch::Clear() {
 
 void BatchBuilder::AddSlice(Generation& generation, uint32_t choice, uint32_t position, std::span<const int32_t> tokens,
                             const uint64_t* row_ids, std::span<const GuardedMatch> guarded, uint32_t guarded_from,
-                            Batch& batch) const {
+                            Batch& batch, TokenRows* asked) const {
   const uint32_t first = static_cast<uint32_t>(batch.tokens.size());
   const uint32_t count = static_cast<uint32_t>(tokens.size());
   // A plain model has no memory to switch off.
@@ -28,14 +28,15 @@ void BatchBuilder::AddSlice(Generation& generation, uint32_t choice, uint32_t po
   batch.owners.push_back({&generation, choice, false, first, count, batch.num_logits, 0});
   batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
   batch.wants_logits.resize(batch.tokens.size(), 0);
-  if (generation.uses_memory) batch.rows.push_back({first, count, row_ids, &generation.view, guarded, guarded_from});
+  if (generation.uses_memory)
+    batch.rows.push_back({first, count, row_ids, &generation.view, guarded, guarded_from, asked});
   batch.wants_gates |= generation.traces_gates;
 }
 
 void BatchBuilder::AddDecode(Generation& generation, uint32_t index, Batch& batch) const {
   const Choice& choice = generation.choices[index];
   AddSlice(generation, index, choice.num_processed, {&choice.next_token, 1}, choice.row_ids.data(), choice.guarded, 0,
-           batch);
+           batch, choice.asked.get());
   batch.wants_logits.back() = 1;
   batch.owners.back().num_logits = 1;
   ++batch.num_logits;

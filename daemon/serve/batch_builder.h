@@ -72,8 +72,8 @@ class BatchBuilder {
   // The next chunk of what a choice processes again; false if `budget` leaves none.
   bool AddReplay(Generation& generation, uint32_t choice, uint32_t budget, Batch& batch);
   void AddSlice(Generation& generation, uint32_t choice, uint32_t position, std::span<const int32_t> tokens,
-                const uint64_t* row_ids, std::span<const GuardedMatch> guarded, uint32_t guarded_from,
-                Batch& batch) const;
+                const uint64_t* row_ids, std::span<const GuardedMatch> guarded, uint32_t guarded_from, Batch& batch,
+                TokenRows* asked = nullptr) const;
 
   BatchLimits limits_;
   uint32_t ids_per_token_;

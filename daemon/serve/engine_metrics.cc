@@ -89,6 +89,9 @@ void CollectMemory(MetricSink& sink, const std::string& model, const ModelMemory
                 [](const LayerRowStats& s) { return s.timeouts; });
   sink.Value("engramd_memory_lookahead_rows_total", MetricType::kCounter, "Rows of prompts read ahead of their batch.",
              {{"model", model}}, static_cast<double>(memory.lookahead_rows()));
+  sink.Value("engramd_memory_asked_tokens_total", MetricType::kCounter,
+             "Sampled tokens whose rows were asked for before their step.", {{"model", model}},
+             static_cast<double>(memory.tokens_asked()));
   if (const auto warm_up = memory.warm_up()) {
     sink.Value("engramd_memory_warmup_rows", MetricType::kGauge, "Rows of the last run that were read again.",
                {{"model", model}}, static_cast<double>(warm_up->rows_done));

@@ -144,6 +144,8 @@ void GenerationProgress::SampleNext(Generation& generation, uint32_t index, std:
   if (generation.uses_memory && !last) {
     choice.row_ids.clear();
     model_.memory()->AppendRowIds(*choice.rows, {&token, 1}, choice.row_ids);
+    // Now, so that they come while the token becomes text and the next step is put together.
+    choice.asked = model_.memory()->AskRows(generation.view, choice.row_ids);
     if (generation.has_guarded) {
       choice.guarded.clear();
       model_.memory()->AppendGuarded(generation.view, choice.tail, {&token, 1}, 0, choice.guarded);
@@ -186,6 +188,7 @@ void GenerationProgress::FinishChoice(Generation& generation, uint32_t index, Fi
   Choice& choice = generation.choices[index];
   if (choice.sequence != 0) model_.backbone().FreeSequence(std::exchange(choice.sequence, engram_sequence_id{0}));
   choice.done = true;
+  choice.asked = nullptr;
   choice.reason = reason;
   GenerationEvent event;
   event.kind = GenerationEvent::Kind::kChoiceDone;
@@ -239,8 +242,10 @@ void GenerationProgress::SkipMemory(Generation& generation, const Error& reason)
   generation.uses_memory = generation.traces_gates = generation.traces_rows = generation.has_guarded = false;
   generation.skip_reason = reason.message;
   generation.progress->store(UINT32_MAX, std::memory_order_relaxed);
-  for (Choice& choice : generation.choices)
+  for (Choice& choice : generation.choices) {
+    choice.asked = nullptr;
     if (!choice.done) choice.skipped_from = choice.num_generated;
+  }
   metrics_.memory_skips.Add();
   Restart(generation);
 }

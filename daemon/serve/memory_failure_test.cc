@@ -27,8 +27,11 @@ class MemoryFailure : public testing::Test {
  protected:
   void SetUp() override {
     const fs::path source = kVectors / "models" / kModel;
-    for (const char* name : {"config.json", "model.safetensors"}) fs::create_symlink(source / name, dir_.path() / name);
-    fs::create_symlink(kVectors / "tokenizer.json", dir_.path() / "tokenizer.json");
+    const auto link = [&](const fs::path& file, const char* name) {
+      if (!fs::exists(dir_.path() / name)) fs::create_symlink(file, dir_.path() / name);
+    };
+    for (const char* name : {"config.json", "model.safetensors"}) link(source / name, name);
+    link(kVectors / "tokenizer.json", "tokenizer.json");
     expected_ = json::parse(ReadFile(source / "expected.json", 64u << 20).value());
     const auto load = [](const char* name, engram_plugin_kind kind) {
       auto library = PluginLibrary::Load(fs::path(ENGRAM_TEST_PLUGIN_DIR) / name, kind);
@@ -43,6 +46,7 @@ class MemoryFailure : public testing::Test {
     options.tiers.push_back(
         {"far", load("test/fault_tier.so", ENGRAM_PLUGIN_TIER), {{"control", (dir_.path() / "faults").string()}}});
     options.read_timeout = std::chrono::milliseconds(500);
+    options.lookahead_tokens = lookahead_tokens_;
     Result<std::unique_ptr<Model>> model = Model::Load(std::move(options));
     ASSERT_TRUE(model.has_value()) << model.error().message;
     engine_ = std::make_unique<Engine>(std::move(model).value(), EngineOptions{.prefill_chunk = 8}, metrics_);
@@ -97,6 +101,8 @@ class MemoryFailure : public testing::Test {
     return tokens;
   }
 
+  // 0: rows are read by the steps that need them, so that it is known which one a fault meets.
+  uint32_t lookahead_tokens_ = 0;
   TempDir dir_;
   json::value expected_;
   MetricRegistry metrics_;
@@ -239,6 +245,56 @@ TEST_F(MemoryFailure, AStallOnTheWayCostsOnlyThoseWhoNeedRows) {
   ASSERT_TRUE(skipped.skipped_from.has_value());
   const std::vector<int32_t> greedy = GreedyTokens();
   EXPECT_EQ(skipped.tokens, WithoutMemory(Greedy(), {greedy.begin(), greedy.begin() + *skipped.skipped_from}));
+  ExpectGood();
+}
+
+// The same with rows that are asked for when their token is sampled: a fault set while a token is reported meets its
+// rows or the next one's.
+class MemoryFailureAhead : public MemoryFailure {
+ protected:
+  void SetUp() override {
+    lookahead_tokens_ = 1024;
+    MemoryFailure::SetUp();
+  }
+};
+
+TEST_F(MemoryFailureAhead, SkippingGoesOnWithoutMemoryFromTheSameTokens) {
+  for (const char* faults : {"error_every=1\n", "unavailable=1000\n", "stall_from=1\n"}) {
+    SCOPED_TRACE(faults);
+    GenerationRequest request = Greedy();
+    request.memory.skip_on_error = true;
+    const GenerationRecord record = SubmitRecorded(*engine_, request, FaultAfter(4, faults))->Wait();
+    EXPECT_FALSE(record.done->error.has_value());
+    const ChoiceRecord& choice = record.choices.at(0);
+    ASSERT_TRUE(choice.skipped_from.has_value());
+    EXPECT_TRUE(*choice.skipped_from == 4 || *choice.skipped_from == 5) << *choice.skipped_from;
+    EXPECT_THAT(choice.skip_reason, HasSubstr("tier \"far\", layer "));
+    const std::vector<int32_t> greedy = GreedyTokens();
+    EXPECT_EQ(choice.tokens, WithoutMemory(Greedy(), {greedy.begin(), greedy.begin() + *choice.skipped_from}));
+    ExpectGood();
+  }
+}
+
+TEST_F(MemoryFailureAhead, EveryChoiceHasItsOwnRows) {
+  GenerationRequest request = Greedy();
+  request.num_choices = 4;
+  request.sampling.temperature = 1;
+  request.sampling.seed = 7;
+  const GenerationRecord ahead = Generate(*engine_, request);
+  engine_.reset();
+  lookahead_tokens_ = 0;
+  MemoryFailure::SetUp();
+  const GenerationRecord plain = Generate(*engine_, request);
+  ASSERT_EQ(ahead.choices.size(), 4u);
+  for (const auto& [index, choice] : plain.choices) EXPECT_EQ(ahead.choices.at(index).tokens, choice.tokens) << index;
+}
+
+TEST_F(MemoryFailureAhead, ACancelledGenerationLeavesNothingBehind) {
+  SetFaults("delay_us=20000\n");
+  const auto cancelled = SubmitRecorded(*engine_, Greedy(), [count = 0](const GenerationEvent& event) mutable {
+    return event.kind != GenerationEvent::Kind::kToken || ++count < 3;  // its listener is gone, and its rows under way
+  });
+  cancelled->Wait();
   ExpectGood();
 }
 

@@ -46,6 +46,7 @@ struct Choice {
   uint32_t num_generated = 0;         // tokens sampled
   std::vector<int32_t> tokens;        // those of them that go on, next_token the last
   std::vector<uint64_t> row_ids;      // [layers][columns] of next_token; empty when memory is off
+  std::shared_ptr<TokenRows> asked;   // those rows, on their way since next_token was sampled; nullptr: not yet
   std::optional<RowAddresser> rows;   // has seen everything up to next_token
   SuffixTail tail;                    // as rows; unused unless the view has guarded entries
   std::vector<GuardedMatch> guarded;  // of next_token, as token 0

@@ -101,6 +101,52 @@ test('a cache before tables on disk, in numbers', async (t) => {
   }
 });
 
+test('which rows are read, in ranges and as a curve', async (t) => {
+  const daemon = await Daemon.start({ model, config: onDisk() });
+  t.after(() => daemon.stop());
+  const layer = Number(layers[0]);
+  const heat = async () => {
+    const { status, json } = await daemon.get(`/admin/v1/tiers/heat?layer=${layer}`);
+    assert.equal(status, 200);
+    return json;
+  };
+  const before = await heat();
+  assert.deepEqual([before.layer, before.sampled_reads, before.sample_rate, before.curve], [layer, 0, 0, []]);
+  const { json: tiers } = await daemon.get('/admin/v1/tiers');
+  assert.equal(before.rows, tiers.layers.find((entry) => entry.layer === layer).num_rows);
+  assert.deepEqual(tiers.warm_up, { state: 'none', rows_done: 0, rows_total: 0 });
+  assert.equal(before.ranges.length, 256);
+  assert.equal(before.ranges[0].first_row, 0);
+  before.ranges.slice(1).forEach((range, i) => assert.equal(range.first_row, before.ranges[i].end_row));
+  assert.equal(before.ranges.at(-1).end_row, before.rows);
+
+  // The first batch is looked at, with each of its rows once.
+  const { status, json } = await daemon.post('/v1/completions', {
+    prompt: Array.from({ length: 200 }, (_, i) => (i * i) % 50), max_tokens: 1, engram: { rows: true } });
+  assert.equal(status, 200, JSON.stringify(json));
+  const after = await heat();
+  const read = [...new Set(json.choices[0].engram.rows.flatMap((position) => position[0]))];
+  assert.equal(after.sampled_reads, read.length);
+  assert.equal(after.sample_rate, 1);
+  for (const range of after.ranges) {
+    assert.equal(range.reads, read.filter((row) => row >= range.first_row && row < range.end_row).length);
+  }
+  const last = after.curve.at(-1);
+  assert.deepEqual(last, { rows_share: 1, reads_share: 1 });
+  after.curve.slice(1).forEach((point, i) => {
+    assert.ok(point.rows_share > after.curve[i].rows_share && point.reads_share >= after.curve[i].reads_share);
+  });
+
+  const text = execFileSync(engramctl, ['tiers', '--heat', '--layer', String(layer), '--url', daemon.url], { encoding: 'utf8' });
+  assert.match(text, new RegExp(`layer ${layer}: ${after.rows} rows, \\d+ reads sampled`));
+  assert.match(text, /SHARE OF READS/);
+  assert.match(execFileSync(engramctl, ['tiers', '--url', daemon.url], { encoding: 'utf8' }), /near[^]*warm-up: none/);
+  for (const [query, wanted] of [['', 400], ['?layer=x', 400], ['?layer=9999', 400], [`?layer=${layer}&model=none`, 404],
+    [`?layer=${layer}&colour=red`, 400]]) {
+    assert.equal((await daemon.get(`/admin/v1/tiers/heat${query}`)).status, wanted, query);
+  }
+});
+
 // The model without its tables, which are elsewhere, in rows of `format`; `engram` changes its engram object.
 function bareModel(to, format, engram = {}) {
   fs.cpSync(model, to, { recursive: true });
@@ -335,6 +381,63 @@ test('a process that ends while its tier stalls', async (t) => {
   assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
 });
 
+test('swaps and the end while a tier stalls', async (t) => {
+  fs.rmSync(control(), { force: true });
+  const daemon = await Daemon.start({ model, config: `${failing(cache)}  read_timeout: 500ms\n` });
+  t.after(() => {
+    setFaults('');
+    return daemon.stop();
+  });
+  await expectRight(daemon);
+  setFaults('stall_from=1');
+  const fresh = { prompt: Array.from({ length: 300 }, (_, i) => (i * 37 + 5) % 4000), max_tokens: 2 };
+  assert.equal((await daemon.post('/v1/completions', fresh)).status, 503);
+  // The second one begins when the engine of the first has ended, with threads that still read.
+  for (let i = 0; i < 2; ++i) {
+    const { status, json } = await daemon.post('/admin/v1/models/swap', { model });
+    assert.equal(status, 202, JSON.stringify(json));
+    let operation;
+    await daemon.until(async () => {
+      operation = (await daemon.get(`/admin/v1/operations/${json.operation}`)).json;
+      return !['queued', 'running'].includes(operation.state);
+    });
+    assert.equal(operation.state, 'succeeded', JSON.stringify(operation));
+    const off = await daemon.post('/v1/completions', request(cases[1], { enabled: false }));
+    assert.deepEqual(off.json.choices[0].token_ids, cases[1].greedy_engram_off);
+    assert.equal((await daemon.post('/v1/completions', fresh)).status, 503);
+  }
+  setFaults('');
+  await daemon.until(async () => (await daemon.post('/v1/completions', fresh)).status === 200);
+  for (const testCase of cases) await expectRight(daemon, testCase);
+  setFaults('stall_from=1');
+  assert.equal((await daemon.post('/v1/completions', { ...fresh, prompt: fresh.prompt.map((id) => id + 1) })).status, 503);
+  assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
+});
+
+test('a warm-up from a tier that stalls keeps nobody', async (t) => {
+  fs.rmSync(control(), { force: true });
+  const stateDir = path.join(dir, 'stalled-state');
+  const start = () => Daemon.start({ model, config: failing(cache), stateDir });
+  const first = await start();
+  for (const testCase of [...cases, ...cases]) await expectRight(first, testCase);
+  assert.deepEqual(await first.stop(), { code: 0, signal: null });
+  setFaults('stall_from=1');
+  t.after(() => setFaults(''));
+  const second = await start();
+  const { json } = await second.get('/admin/v1/tiers');
+  assert.equal(json.warm_up.state, 'running');
+  assert.equal(json.warm_up.rows_done, 0);
+  assert.ok(json.warm_up.rows_total > 0);
+  const off = await second.post('/v1/completions', request(cases[1], { enabled: false }));
+  assert.deepEqual(off.json.choices[0].token_ids, cases[1].greedy_engram_off);
+  assert.deepEqual(await second.stop(), { code: 0, signal: null });
+
+  setFaults('unavailable=100');
+  const third = await start();
+  t.after(() => third.stop());
+  await third.until(async () => (await third.get('/admin/v1/tiers')).json.warm_up.state === 'failed');
+});
+
 test('kill -9 under load, and warm again', async (t) => {
   const stateDir = path.join(dir, 'state');
   const config = `${onDisk()}  hot_set: {save_every: 50ms}\n`;
@@ -360,6 +463,8 @@ test('kill -9 under load, and warm again', async (t) => {
   await second.until(async () => (warm = (await second.get('/admin/v1/tiers')).json.warm_ups[0]).done);
   assert.ok(warm.rows > 0);
   assert.equal(warm.rows, warm.rows_total);
+  assert.deepEqual((await second.get('/admin/v1/tiers')).json.warm_up,
+    { state: 'done', rows_done: warm.rows, rows_total: warm.rows_total });
   const disk = () => second.metric('engramd_tier_rows_total', 'tier="disk"');
   const read = await disk();
   const hits = await second.metric('engramd_tier_hits_total', 'tier="near"');
@@ -389,6 +494,18 @@ test('rows of a prompt are read ahead of its batch', async (t) => {
   for (const { status } of answers) assert.equal(status, 200);
   assert.ok((await daemon.metric('engramd_memory_lookahead_rows_total')) > 0);
   for (const testCase of cases) await expectRight(daemon, testCase);
+});
+
+test('rows of a sampled token are asked for before its step', async (t) => {
+  for (const [lookahead, asked] of [[0, 0], [16, cases.reduce((sum, testCase) => sum + testCase.greedy.length - 1, 0)]]) {
+    const daemon = await Daemon.start({ model, config: `${onDisk()}  lookahead: ${lookahead}\n` });
+    t.after(() => daemon.stop());
+    for (const testCase of cases) await expectRight(daemon, testCase);
+    // The last token of each has no step.
+    assert.equal(await daemon.metric('engramd_memory_asked_tokens_total'), asked);
+    // All at once: each sequence has its own.
+    await Promise.all(cases.map((testCase) => expectRight(daemon, testCase)));
+  }
 });
 
 test('the numbers need the scope read', async (t) => {
