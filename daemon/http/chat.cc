@@ -4,6 +4,7 @@
 #include <boost/json/object.hpp>
 
 #include "core/json_text.h"
+#include "http/chat_tools.h"
 #include "http/generation_params.h"
 #include "http/generation_reply.h"
 #include "http/json_out.h"
@@ -53,13 +54,18 @@ class ChatStyle final : public ChoiceStyle {
   }
   void AppendFields(std::string& out, const ChoicePart& part, const ReplyShape& shape,
                     const Tokenizer& tokenizer) const override {
+    // An answer of calls alone has no content.
+    const std::string content = part.text.empty() && !part.tool_calls.empty() ? "null" : JsonQuote(part.text);
     if (!shape.stream) {
-      out += "\"message\":{\"role\":\"assistant\",\"content\":" + JsonQuote(part.text) + ",\"refusal\":null}";
+      out += "\"message\":{\"role\":\"assistant\",\"content\":" + content + ",\"refusal\":null";
+      if (!part.tool_calls.empty()) AppendToolCalls(out, part.tool_calls, false);
+      out += '}';
     } else {
       out += "\"delta\":{";
       if (part.first) out += "\"role\":\"assistant\",";
-      if (part.first || !part.text.empty()) out += "\"content\":" + JsonQuote(part.text) + ",";
+      if (part.first || !part.text.empty()) out += "\"content\":" + content + ",";
       if (out.back() == ',') out.pop_back();
+      if (!part.tool_calls.empty()) AppendToolCalls(out, part.tool_calls, true);
       out += '}';
     }
     out += ",\"logprobs\":";
@@ -82,7 +88,7 @@ std::optional<uint32_t> ReadLogprobs(JsonFields& fields) {
   return static_cast<uint32_t>(top.value_or(0));
 }
 
-// The variables of the template: messages, tools, add_generation_prompt, and chat_template_kwargs over them.
+// The variables of the template but tools: messages, add_generation_prompt, and chat_template_kwargs over them.
 json::object ReadTemplateVariables(JsonFields& fields) {
   json::object variables;
   auto messages = ReadMessages(fields.Value("messages"));
@@ -92,27 +98,6 @@ json::object ReadTemplateVariables(JsonFields& fields) {
     variables["messages"] = std::move(*messages);
   }
   variables["add_generation_prompt"] = fields.Bool("add_generation_prompt", true);
-  const json::value* tools = fields.Value("tools");
-  if (tools != nullptr && !tools->is_array()) {
-    fields.Fail("tools", std::string("must be a list, not ") + JsonKindName(*tools));
-    tools = nullptr;
-  }
-  const json::value* choice = fields.Value("tool_choice");
-  bool use_tools = tools != nullptr && !tools->get_array().empty();
-  if (choice != nullptr) {
-    if (!choice->is_string() || (choice->get_string() != "none" && choice->get_string() != "auto")) {
-      fields.Fail("tool_choice", "must be \"none\" or \"auto\": forced calls are not supported");
-    } else if (choice->get_string() == "none") {
-      use_tools = false;
-    }
-  }
-  if (use_tools) {
-    const json::array& list = tools->get_array();
-    for (size_t i = 0; i < list.size(); ++i) {
-      if (!list[i].is_object()) fields.Fail("tools[" + std::to_string(i) + "]", "must be an object");
-    }
-    variables["tools"] = list;
-  }
   if (const json::object* more = fields.Object("chat_template_kwargs")) {
     for (const auto& entry : *more) {
       if (entry.key() == "messages" || entry.key() == "tools") {
@@ -141,12 +126,22 @@ std::optional<ApiError> ReadChat(JsonFields& fields, const EngineDirectory& engi
     params.max_tokens = static_cast<uint32_t>(*n);
   }
   params.request.logprobs = ReadLogprobs(fields);
-  const json::object variables = ReadTemplateVariables(fields);
+  json::object variables = ReadTemplateVariables(fields);
+  const ToolParams tools = ReadToolParams(fields);
   Status status = fields.Finish();
   if (!status) return status.error();
   if (model.chat_template() == nullptr) {
     return ApiError(400, "model \"" + model.name() + "\" has no chat template; use /v1/completions", "model");
   }
+  if (TakesTools(*model.chat_template())) {
+    if (tools.tools != nullptr) variables["tools"] = *tools.tools;
+  } else {
+    WriteToolsAsText(tools, ToolCallSyntax::OfTemplate(model.chat_template()->source()),
+                     variables["messages"].as_array());
+  }
+  if (auto error = tools.tools != nullptr ? ConstrainTools(tools, params.format, model, params.request, call)
+                                          : ConstrainFormat(params.format, model, params.request))
+    return error;
   // Whatever goes wrong in a template, its size and its own exceptions included, comes from these messages.
   auto text = model.chat_template()->Render(variables);
   if (!text) return ApiError(400, "chat template: " + text.error().message, "messages");

@@ -104,6 +104,7 @@ std::optional<ApiError> ReadCompletion(JsonFields& fields, const HttpOptions& op
   auto prompts = ReadPrompts(*prompt, model.tokenizer(), add_special_tokens, limits, options.max_prompts);
   if (!prompts) return prompts.error();
 
+  if (auto error = ConstrainFormat(params.format, model, params.request)) return error;
   for (std::vector<int32_t>& ids : *prompts) {
     GenerationRequest one = params.request;
     one.prompt = std::move(ids);

@@ -53,7 +53,7 @@ GenerationMessages::GenerationMessages(std::string id, GenerationCall call, uint
       asked_(call.shape),
       run_(WithShape(std::move(call), MessageShape(asked_)), max_events_behind),
       prompt_sent_(run_.num_prompts()),
-      finish_reasons_(run_.num_choices(), FinishReason::kStop) {}
+      finish_reasons_(run_.num_choices(), "stop") {}
 
 bool GenerationMessages::Poll(std::vector<std::string>& messages) {
   run_.Poll([&](ChoicePart part) { Take(std::move(part), messages); });
@@ -74,9 +74,10 @@ void GenerationMessages::Take(ChoicePart part, std::vector<std::string>& message
     if (asked_.echo || asked_.return_token_ids || request.memory.gates || request.memory.rows)
       messages.push_back(PromptMessage(part.index));
   }
-  if (part.finish_reason) finish_reasons_[part.index] = *part.finish_reason;
+  if (part.finish_reason) finish_reasons_[part.index] = FinishReasonOf(part);
   // The end of a choice may bring text that was held back, or the traces of its last token but one.
-  if (part.finish_reason && part.text.empty() && part.traces.empty() && !part.skipped_from) return;
+  if (part.finish_reason && part.text.empty() && part.tool_calls.empty() && part.traces.empty() && !part.skipped_from)
+    return;
   messages.push_back(TokenMessage(part));
 }
 
@@ -111,6 +112,7 @@ std::string GenerationMessages::PromptMessage(uint32_t index) const {
 
 std::string GenerationMessages::TokenMessage(const ChoicePart& part) const {
   std::string out = Head("token") + ",\"index\":" + std::to_string(part.index) + ",\"text\":" + JsonQuote(part.text);
+  if (!part.tool_calls.empty()) AppendToolCalls(out, part.tool_calls, true);
   if (!part.tokens.empty()) {
     const ReportedToken& token = part.tokens.front();
     out += ",\"token\":" + std::to_string(token.id);
@@ -122,13 +124,14 @@ std::string GenerationMessages::TokenMessage(const ChoicePart& part) const {
                       {&part.traces});
   }
   if (part.skipped_from)
-    out += ",\"skipped_from\":" + std::to_string(*part.skipped_from) + ",\"skip_reason\":" + JsonQuote(part.skip_reason);
+    out +=
+        ",\"skipped_from\":" + std::to_string(*part.skipped_from) + ",\"skip_reason\":" + JsonQuote(part.skip_reason);
   out += '}';
   return out;
 }
 
 std::string GenerationMessages::DoneMessage() const {
-  const auto quoted = [](FinishReason reason) { return "\"" + std::string(FinishReasonName(reason)) + "\""; };
+  const auto quoted = [](std::string_view reason) { return "\"" + std::string(reason) + "\""; };
   std::string out = Head("done") + ",\"finish_reason\":" + quoted(finish_reasons_.front());
   if (finish_reasons_.size() > 1) {
     out += ",\"finish_reasons\":[";

@@ -42,8 +42,8 @@ class GenerationMessages {
   const std::string id_;
   const ReplyShape asked_;
   GenerationRun run_;
-  std::vector<bool> prompt_sent_;             // by prompt
-  std::vector<FinishReason> finish_reasons_;  // by choice
+  std::vector<bool> prompt_sent_;            // by prompt
+  std::vector<std::string> finish_reasons_;  // by choice
 };
 
 }  // namespace engram

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <limits>
 
+#include "http/chat_tools.h"
+
 namespace engram {
 namespace {
 
@@ -108,13 +110,6 @@ namespace {
 
 // Fields that only one of their values makes sense here.
 void ReadFixedFields(JsonFields& fields, uint32_t num_choices) {
-  if (const json::object* format = fields.Object("response_format")) {
-    JsonFields inner(*format, "response_format");
-    const std::string type = inner.String("type", "text");
-    if (type != "text") inner.Fail("type", "\"" + type.substr(0, 100) + "\" is not supported; only \"text\" is");
-    Status status = inner.Finish();
-    if (!status) fields.Fail(std::move(status).error());
-  }
   if (const auto best_of = fields.OptionalInt("best_of", 1, kMaxChoices); best_of && *best_of != num_choices) {
     fields.Fail("best_of", "is only supported when it equals n");
   }
@@ -180,6 +175,7 @@ GenerationParams ReadGenerationParams(JsonFields& fields, const ModelLimits& lim
           fields.OptionalInt("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
     sampling.seed = static_cast<uint64_t>(*seed);
   }
+  params.format = ReadOutputFormat(fields);
   ReadMemoryParams(fields, request.memory);
   ReadFixedFields(fields, request.num_choices);
   return params;
@@ -319,6 +315,8 @@ Result<json::array> ReadMessages(const json::value* messages) {
                              where + ".content");
     }
   }
+  for (size_t i = 0; i < out.size(); ++i)
+    ENGRAM_CHECK_OK(ReadToolMessage(out[i].get_object(), "messages[" + std::to_string(i) + "]"));
   return out;
 }
 

@@ -13,6 +13,7 @@
 #include "core/result.h"
 #include "http/api_error.h"
 #include "http/json_fields.h"
+#include "http/output_format.h"
 #include "serve/engine_directory.h"
 #include "serve/generation.h"
 #include "serve/model.h"
@@ -37,7 +38,8 @@ struct GenerationParams {
   bool stream = false;
   bool include_usage = false;  // stream_options
   bool return_token_ids = false;
-  bool echo = false;  // completions only
+  bool echo = false;    // completions only
+  OutputFormat format;  // not yet in the request
 };
 
 // Most alternatives per token that logprobs and top_logprobs may ask for.
@@ -61,7 +63,7 @@ Result<std::vector<std::vector<int32_t>>> ReadPrompts(const boost::json::value& 
                                                       uint32_t max_prompts);
 
 // A chat request's messages, checked: role, content (a string, null, or a list of {"type": "text"} parts, which are
-// joined). Other keys pass through to the template.
+// joined), and what ReadToolMessage() checks. Other keys pass through to the template.
 Result<boost::json::array> ReadMessages(const boost::json::value* messages);
 
 }  // namespace engram

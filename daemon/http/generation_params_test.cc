@@ -45,7 +45,12 @@ TEST(GenerationParams, NamesTheFieldAtFault) {
       {R"({"logit_bias":{"1":-101}})", "logit_bias.1"},
       {R"({"stream_options":{"include_usage":true}})", "stream_options"},
       {R"({"stream":true,"stream_options":{"include_usage":1}})", "stream_options.include_usage"},
-      {R"({"response_format":{"type":"json_schema"}})", "response_format.type"},
+      {R"({"response_format":{"type":"xml"}})", "response_format.type"},
+      {R"({"response_format":{"type":"json_schema"}})", "response_format.json_schema"},
+      {R"({"response_format":{"type":"json_schema","json_schema":{"name":"a/b","schema":{}}}})",
+       "response_format.json_schema.name"},
+      {R"({"response_format":{"type":"json_object"},"grammar":"root ::= \"a\""})", "grammar"},
+      {R"({"grammar":""})", "grammar"},
       {R"({"best_of":2})", "best_of"},
       {R"({"suffix":"x"})", "suffix"},
       {R"({"engram":[]})", "engram"},
@@ -116,7 +121,15 @@ TEST(Messages, AreChecked) {
   EXPECT_EQ(fault(R"({"m":[{"role":"pope","content":"a"}]})"), "messages[0].role");
   EXPECT_EQ(fault(R"({"m":[{"role":"user"}]})"), "messages[0].content");
   EXPECT_EQ(fault(R"({"m":[{"role":"user","content":[{"type":"image_url"}]}]})"), "messages[0].content[0].type");
-  EXPECT_EQ(fault(R"({"m":[{"role":"assistant","tool_calls":[{}]},{"role":"tool","content":"x"}]})"), "");
+  EXPECT_EQ(fault(R"({"m":[{"role":"assistant","tool_calls":[{}]}]})"), "messages[0].tool_calls[0]");
+  EXPECT_EQ(fault(R"({"m":[{"role":"tool","content":"x"}]})"), "messages[0].tool_call_id");
+  EXPECT_EQ(fault(R"({"m":[{"role":"assistant","tool_calls":[{"id":"a","type":"function",
+                      "function":{"name":"f","arguments":"{\"a\": 1"}}]}]})"),
+            "messages[0].tool_calls[0]");
+  EXPECT_EQ(fault(R"({"m":[{"role":"assistant","tool_calls":[{"id":"a","type":"function",
+                      "function":{"name":"f","arguments":"{\"a\": 1}"}}]},
+                      {"role":"tool","tool_call_id":"a","content":"x"}]})"),
+            "");
   const auto object =
       ParseJsonObject(R"({"m":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]})");
   const auto messages = ReadMessages(object->if_contains("m"));

@@ -96,15 +96,23 @@ void GenerationReply::Take(ChoicePart part) {
     // version.
     if (part.finish_reason && run_.choices_finished()) {
       held_ = std::move(part);
-    } else if (!part.text.empty() || !part.tokens.empty() || part.finish_reason) {
+    } else if (!part.text.empty() || !part.tokens.empty() || !part.tool_calls.empty() || part.finish_reason) {
       AppendChunk(&part, false);
     }
     return;
   }
   choice.whole.text += part.text;
+  for (ToolCallPart& call : part.tool_calls) {
+    if (call.index == choice.whole.tool_calls.size()) {
+      choice.whole.tool_calls.push_back(std::move(call));
+    } else {
+      choice.whole.tool_calls[call.index].arguments += call.arguments;
+    }
+  }
   std::move(part.tokens.begin(), part.tokens.end(), std::back_inserter(choice.whole.tokens));
   if (part.finish_reason) {
     choice.whole.finish_reason = part.finish_reason;
+    choice.whole.called_tools = part.called_tools;
     choice.whole.stop_token = part.stop_token;
     choice.whole.skipped_from = part.skipped_from;
     choice.whole.skip_reason = std::move(part.skip_reason);
@@ -135,15 +143,17 @@ void GenerationReply::AppendChoice(std::string& out, const ChoicePart& part) {
     AppendTraceFields(out, run_.model().backbone().info().engram_layers, request.memory,
                       {&run_.prompt_traces(part.index), &choices_[part.index].traces});
     if (part.skipped_from)
-      out += ",\"skipped_from\":" + std::to_string(*part.skipped_from) +
-             ",\"skip_reason\":" + JsonQuote(part.skip_reason);
+      out +=
+          ",\"skipped_from\":" + std::to_string(*part.skipped_from) + ",\"skip_reason\":" + JsonQuote(part.skip_reason);
     out += "},";
   }
   out += "\"finish_reason\":";
   if (!part.finish_reason) {
     out += "null";
   } else {
-    out += *part.finish_reason == FinishReason::kLength ? "\"length\"" : "\"stop\"";
+    // One that failed is told by an error, which comes after it.
+    const std::string_view reason = FinishReasonOf(part);
+    out += "\"" + std::string(reason == "error" ? "stop" : reason) + "\"";
   }
   out += '}';
 }

@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/json_text.h"
 #include "http/json_out.h"
+#include "http/response_head.h"
+#include "serve/engine_metrics.h"
 
 namespace engram {
 namespace {
@@ -26,6 +29,8 @@ GenerationRun::GenerationRun(GenerationCall call, size_t max_events_behind)
       queue_(std::make_shared<EventQueue>(call.shape.stream ? max_events_behind * num_choices_ * call.prompts.size()
                                                             : std::numeric_limits<size_t>::max())),
       choices_(call.prompts.size() * num_choices_) {
+  if (call.tool_calls)
+    for (Choice& choice : choices_) choice.tool_calls.emplace(call.tool_calls->syntax, call.tool_calls->required);
   prompts_.resize(call.prompts.size());
   for (size_t i = 0; i < call.prompts.size(); ++i) prompts_[i].request = std::move(call.prompts[i]);
 }
@@ -90,6 +95,7 @@ void GenerationRun::Handle(uint32_t prompt_index, GenerationEvent& event,
   part.index = prompt_index * num_choices_ + event.choice;
   if (std::optional<ChoicePart> echo = Echo(part.index)) on_part(std::move(*echo));
   part.text = std::move(event.text);
+  TakeToolCalls(part, event.kind == GenerationEvent::Kind::kChoiceDone);
   part.traces = std::move(event.traces);
   if (event.kind == GenerationEvent::Kind::kToken) {
     if (limiter_) limiter_->CountTokens(1);
@@ -107,6 +113,18 @@ void GenerationRun::Handle(uint32_t prompt_index, GenerationEvent& event,
   part.skipped_from = event.skipped_from;
   part.skip_reason = std::move(event.skip_reason);
   on_part(std::move(part));
+}
+
+void GenerationRun::TakeToolCalls(ChoicePart& part, bool last) {
+  std::optional<ToolCallParser>& parser = choices_[part.index].tool_calls;
+  if (!parser) return;
+  ToolCallParser::Piece piece = parser->Push(part.text);
+  if (last) piece.content += parser->Finish().content;
+  part.text = std::move(piece.content);
+  for (ToolCallParser::Delta& delta : piece.calls)
+    part.tool_calls.push_back({delta.index, delta.name.empty() ? std::string() : "call_" + RandomHex(),
+                               std::move(delta.name), std::move(delta.arguments)});
+  part.called_tools = parser->num_calls() > 0;
 }
 
 // What comes before a choice's first token: the prompt, if it is to be echoed.
@@ -132,6 +150,26 @@ void GenerationRun::AddToken(ChoicePart& part, int32_t id, bool is_prompt, std::
   part.tokens.push_back({id, is_prompt, text_offset, std::move(logprob)});
   const bool hidden = prompts_.front().request.skip_special_tokens && tokenizer().IsSpecial(id);
   if (!hidden) text_offset += CountCodePoints(tokenizer().TokenBytes(id));
+}
+
+std::string_view FinishReasonOf(const ChoicePart& part) {
+  if (part.called_tools && part.finish_reason == FinishReason::kStop) return "tool_calls";
+  return FinishReasonName(*part.finish_reason);
+}
+
+void AppendToolCalls(std::string& out, const std::vector<ToolCallPart>& calls, bool streamed) {
+  if (out.back() != '{') out += ',';
+  out += "\"tool_calls\":[";
+  for (const ToolCallPart& call : calls) {
+    if (out.back() != '[') out += ',';
+    out += '{';
+    if (streamed) out += "\"index\":" + std::to_string(call.index) + ",";
+    if (!call.id.empty()) out += "\"id\":" + JsonQuote(call.id) + ",\"type\":\"function\",";
+    out += "\"function\":{";
+    if (!call.name.empty()) out += "\"name\":" + JsonQuote(call.name) + ",";
+    out += "\"arguments\":" + JsonQuote(call.arguments) + "}}";
+  }
+  out += ']';
 }
 
 std::string UsageJson(const Usage& usage) {

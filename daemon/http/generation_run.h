@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "constrain/tool_calls.h"
 #include "core/result.h"
 #include "http/api_error.h"
 #include "http/event_queue.h"
@@ -32,14 +33,24 @@ struct ReportedToken {
   std::optional<TokenLogprob> logprob;  // empty for the first token of a prompt, or if not asked for
 };
 
+// A tool call, or what one event adds to it.
+struct ToolCallPart {
+  uint32_t index = 0;  // of the choice's calls
+  std::string id;      // with the name, where the call begins
+  std::string name;
+  std::string arguments;  // a bit of JSON
+};
+
 // All of one choice, or what one event adds to it.
 struct ChoicePart {
   uint32_t index = 0;  // prompt * n + choice
   bool first = false;  // nothing of this choice was sent before
-  std::string text;
+  std::string text;    // without tool calls
+  std::vector<ToolCallPart> tool_calls;
   std::vector<ReportedToken> tokens;
   std::vector<PositionTrace> traces;          // of generated positions processed since the choice's part before
   std::optional<FinishReason> finish_reason;  // set in the last part
+  bool called_tools = false;                  // with finish_reason: the choice has tool calls
   std::optional<int32_t> stop_token;          // the EOS or stop token that ended it; not one of `tokens`
   std::optional<uint32_t> skipped_from;       // with finish_reason: memory was given up before this token of the choice
   std::string skip_reason;
@@ -56,10 +67,16 @@ struct ReplyShape {
 
 // A request that has been read and checked.
 struct GenerationCall {
+  // The texts may (or must) hold tool calls, which are to be taken out.
+  struct ToolCalls {
+    ToolCallSyntax syntax;
+    bool required = false;
+  };
   std::shared_ptr<Engine> engine;
   std::vector<GenerationRequest> prompts;  // at least one; equal but for the prompt
   ReplyShape shape;
-  const ChoiceStyle* style = nullptr;   // static
+  const ChoiceStyle* style = nullptr;  // static
+  std::optional<ToolCalls> tool_calls;
   std::shared_ptr<KeyLimiter> limiter;  // counts the tokens; null: nobody does
 };
 
@@ -115,11 +132,13 @@ class GenerationRun {
   struct Choice {
     bool started = false;
     size_t text_offset = 0;
+    std::optional<ToolCallParser> tool_calls;
   };
 
   const Tokenizer& tokenizer() const { return engine_->model().tokenizer(); }
   std::optional<ChoicePart> Echo(uint32_t index);
   void Handle(uint32_t prompt_index, GenerationEvent& event, const std::function<void(ChoicePart)>& on_part);
+  void TakeToolCalls(ChoicePart& part, bool last);
   void AddToken(ChoicePart& part, int32_t id, bool is_prompt, std::optional<TokenLogprob> logprob);
 
   const std::shared_ptr<Engine> engine_;
@@ -137,6 +156,12 @@ class GenerationRun {
   uint64_t memory_version_ = 0;
   std::optional<ApiError> error_;
 };
+
+// "stop", "length", "tool_calls": why a choice ended, as clients read it. `part` has a finish_reason.
+std::string_view FinishReasonOf(const ChoicePart& part);
+
+// "tool_calls":[..] into an object, with each one's index in a stream.
+void AppendToolCalls(std::string& out, const std::vector<ToolCallPart>& calls, bool streamed);
 
 // {"prompt_tokens": .., ..} as OpenAI writes it.
 std::string UsageJson(const Usage& usage);

@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <regex>
 
+#include "constrain/gbnf.h"
 #include "serve/test_engine.h"
 
 namespace engram {
@@ -266,6 +268,80 @@ TEST_F(EngineTest, APlainModelHasNoMemoryVersionsAndOverlays) {
   request.memory.as_of.reset();
   request.memory.overlays = {"x"};
   EXPECT_EQ(engine->Submit(request, std::make_shared<RecordingListener>()).error().field, "engram.overlays[0]");
+}
+
+TEST_F(EngineTest, TextsFollowTheirConstraint) {
+  const auto engine = MakeEngine();
+  const auto constraint = engine->model().constraints().Get(
+      "hex", [] { return ParseGbnf("root ::= [0-9a-f]{3,8} (\"-\" [0-9a-f]{3})? \"!\""); });
+  ASSERT_TRUE(constraint.has_value()) << constraint.error().message;
+  GenerationRequest request = Request(Prompt(5), 40);
+  request.num_choices = 4;
+  request.logprobs = 1;
+  request.constraint = *constraint;
+  const std::vector<GenerationRecord> alone = {Generate(*engine, request), Generate(*engine, Request(Prompt(9), 12))};
+  request.sampling.temperature = 1.5;
+  request.sampling.seed = 9;
+  request.ignore_eos = true;
+  std::vector<std::shared_ptr<RecordingListener>> listeners;
+  // With others that are free, in one batch.
+  for (int i = 0; i < 6; ++i)
+    listeners.push_back(SubmitRecorded(*engine, i % 2 == 0 ? request : Request(Prompt(9), 12)));
+  const std::regex expected("[0-9a-f]{3,8}(-[0-9a-f]{3})?!");
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    const GenerationRecord record = listeners[i]->Wait();
+    if (i % 2 == 1) {
+      EXPECT_EQ(record.choices.at(0).tokens, alone[1].choices.at(0).tokens);
+      continue;
+    }
+    for (const auto& [index, choice] : record.choices) {
+      EXPECT_TRUE(std::regex_match(choice.text, expected)) << choice.text;
+      // It ends with its last character: no end token is asked for.
+      EXPECT_EQ(choice.reason, FinishReason::kStop);
+      EXPECT_FALSE(choice.stop_token.has_value());
+      EXPECT_EQ(choice.logprobs.size(), choice.tokens.size());
+      for (const TokenLogprob& logprob : choice.logprobs) EXPECT_LE(logprob.logprob, 0);
+    }
+  }
+  EXPECT_TRUE(std::regex_match(alone[0].choices.at(0).text, expected)) << alone[0].choices.at(0).text;
+  request.max_tokens = 2;
+  EXPECT_EQ(Generate(*engine, request).choices.at(0).reason, FinishReason::kLength);
+}
+
+TEST_F(EngineTest, AnEndTokenIsOnlyTakenWhereTheTextMayEnd) {
+  const auto engine = MakeEngine();
+  const auto make = [&](const char* text) {
+    return *engine->model().constraints().Get(text, [&] { return ParseGbnf(text); });
+  };
+  GenerationRequest request = Request(Prompt(4), 30);
+  // Nothing is likelier than the end.
+  request.sampling.logit_bias = {{4092, 100.0f}};
+  request.constraint = make("root ::= \"abc\" [a-z]*");
+  const ChoiceRecord early = Generate(*engine, request).choices.at(0);
+  EXPECT_EQ(early.text.substr(0, 3), "abc");
+  EXPECT_EQ(early.reason, FinishReason::kStop);
+  EXPECT_EQ(early.stop_token, 4092);
+  request.ignore_eos = true;
+  EXPECT_EQ(Generate(*engine, request).choices.at(0).reason, FinishReason::kLength);
+  request.constraint = make("root ::= \"\"");
+  const ChoiceRecord empty = Generate(*engine, request).choices.at(0);
+  EXPECT_EQ(empty.text, "");
+  EXPECT_EQ(empty.reason, FinishReason::kStop);
+}
+
+TEST_F(EngineTest, AGrammarTooAmbiguousToFollowEndsTheGeneration) {
+  const auto engine = MakeEngine();
+  const auto constraint =
+      engine->model().constraints().Get("hard", [] { return ParseGbnf("root ::= ((\"a\"{1,500}){1,500}){1,500}"); });
+  ASSERT_TRUE(constraint.has_value()) << constraint.error().message;
+  GenerationRequest request = Request(Prompt(4), 900);
+  request.constraint = *constraint;
+  const GenerationRecord record = Generate(*engine, request);
+  EXPECT_EQ(record.choices.at(0).reason, FinishReason::kError);
+  ASSERT_TRUE(record.done->error.has_value());
+  EXPECT_THAT(record.done->error->message, HasSubstr("too ambiguous"));
+  EXPECT_EQ(engine->stats().kv_used_tokens, 0u);
+  EXPECT_EQ(Generate(*engine, Request(Prompt(9), 3)).choices.at(0).tokens.size(), 3u);
 }
 
 TEST_F(EngineTest, ClientsTakeTurns) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,6 +13,8 @@
 #include "core/result.h"
 
 namespace engram {
+
+class Constraint;
 
 struct SamplingParams {
   float temperature = 1.0f;         // 0: greedy (lowest id wins a tie)
@@ -54,6 +57,9 @@ struct GenerationRequest {
   SamplingParams sampling;
   MemoryParams memory;
   std::optional<InspectParams> inspect;
+  // What the text of every choice must follow; made by Model::constraints(). A choice ends (kStop) where the text is
+  // whole: with an end token, or at once where nothing else could follow.
+  std::shared_ptr<Constraint> constraint;
 };
 
 struct TokenLogprob {

@@ -122,9 +122,10 @@ void GenerationProgress::SampleNext(Generation& generation, uint32_t index, std:
                                     const StepResult& step, std::vector<PositionTrace> traces) {
   const GenerationRequest& request = generation.request;
   Choice& choice = generation.choices[index];
-  const Result<int32_t> sampled = choice.sampler->Sample(logits, scratch_);
-  if (!sampled) return Fail(generation, sampled.error());
-  const int32_t token = *sampled;
+  Result<std::optional<int32_t>> chosen = Choose(request, choice, logits);
+  if (!chosen) return Fail(generation, std::move(chosen).error());
+  if (!*chosen) return FinishWithHeldText(generation, index, FinishReason::kStop, std::nullopt, std::move(traces));
+  const int32_t token = **chosen;
   if (choice.num_generated++ == 0) {
     metrics_.time_to_first_token_seconds.Observe(Seconds(step.ended_at - generation.submitted_at));
   } else {
@@ -161,7 +162,42 @@ void GenerationProgress::SampleNext(Generation& generation, uint32_t index, std:
   event.traces = std::move(traces);
   Emit(generation, std::move(event));
   if (piece.stopped) return FinishChoice(generation, index, FinishReason::kStop, std::nullopt, {}, {});
+  if (choice.matcher && !generation.cancelled) {
+    // Where nothing may follow there is no need to ask the model for an end, which it may not even have.
+    const Result<TokenMask> mask = choice.matcher->Mask();
+    if (!mask) return Fail(generation, mask.error());
+    if (mask->none && mask->can_end)
+      return FinishWithHeldText(generation, index, FinishReason::kStop, std::nullopt, {});
+  }
   if (last) FinishWithHeldText(generation, index, FinishReason::kLength, std::nullopt, {});
+}
+
+Result<std::optional<int32_t>> GenerationProgress::Choose(const GenerationRequest& request, Choice& choice,
+                                                          std::span<const float> logits) {
+  if (!choice.matcher) {
+    ENGRAM_TRY(const int32_t token, choice.sampler->Sample(logits, scratch_));
+    return std::optional(token);
+  }
+  ENGRAM_TRY(const TokenMask mask, choice.matcher->Mask());
+  if (mask.none && mask.can_end) return std::optional<int32_t>();
+  if (mask.none) return InvalidArgument("no token of the vocabulary goes on as the grammar asks", "grammar");
+  std::span<const uint64_t> allowed = mask.allowed;
+  const auto has = [&](int32_t token) {
+    return (mask.allowed[static_cast<size_t>(token) / 64] >> (static_cast<size_t>(token) % 64) & 1) != 0;
+  };
+  if (mask.can_end) {
+    allowed_.assign(allowed.begin(), allowed.end());
+    const auto allow = [&](int32_t token) {
+      allowed_[static_cast<size_t>(token) / 64] |= uint64_t{1} << (static_cast<size_t>(token) % 64);
+    };
+    if (!request.ignore_eos) std::for_each(model_.eos_token_ids().begin(), model_.eos_token_ids().end(), allow);
+    std::for_each(request.stop_token_ids.begin(), request.stop_token_ids.end(), allow);
+    allowed = allowed_;
+  }
+  ENGRAM_TRY(const int32_t token, choice.sampler->Sample(logits, scratch_, allowed));
+  // One that only ends the text is no part of it.
+  if (has(token)) ENGRAM_CHECK_OK(choice.matcher->Accept(token));
+  return std::optional(token);
 }
 
 void GenerationProgress::Emit(Generation& generation, GenerationEvent event) {

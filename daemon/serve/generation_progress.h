@@ -49,6 +49,10 @@ class GenerationProgress {
   void StartDecoding(Generation& generation, std::span<const float> logits, const StepResult& step);
   void SampleNext(Generation& generation, uint32_t index, std::span<const float> logits, const StepResult& step,
                   std::vector<PositionTrace> traces);
+  // The next token, of those that the choice's constraint allows if it has one. Nothing when the text is whole and no
+  // token could follow.
+  Result<std::optional<int32_t>> Choose(const GenerationRequest& request, Choice& choice,
+                                        std::span<const float> logits);
   void Emit(Generation& generation, GenerationEvent event);
   void FinishChoice(Generation& generation, uint32_t index, FinishReason reason, std::optional<int32_t> stop_token,
                     std::string text, std::vector<PositionTrace> traces);
@@ -64,6 +68,7 @@ class GenerationProgress {
   const std::function<void(uint64_t id)> on_finished_;
   const uint32_t vocab_size_;
   SamplerScratch scratch_;
+  std::vector<uint64_t> allowed_;  // of the choice in work
 };
 
 }  // namespace engram

@@ -138,6 +138,8 @@ Result<std::unique_ptr<Model>> Model::Load(ModelOptions options) {
   if (model->tokenizer_->vocab_size() > config.vocab_size)
     return InvalidArgument(fmt::format("{} has token ids up to {}, but vocab_size in {} is {}", tokenizer_path.string(),
                                        model->tokenizer_->vocab_size() - 1, config_path.string(), config.vocab_size));
+  model->constraints_ = std::make_unique<ConstraintCompiler>(
+      model->tokenizer_, static_cast<uint32_t>(config.vocab_size), model->eos_token_ids_);
   ENGRAM_TRY(model->chat_template_, ChatTemplate::LoadFrom(options.directory));
 
   static NoRows no_rows;  // stateless

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "constrain/constraint_compiler.h"
 #include "core/result.h"
 #include "memory/model_memory.h"
 #include "plugin/backbone.h"
@@ -52,7 +53,9 @@ class Model {
   ModelMemory* memory() const { return memory_.get(); }  // nullptr for a plain model
   Backbone& backbone() const { return *backbone_; }
   const std::vector<int32_t>& eos_token_ids() const { return eos_token_ids_; }  // config.json, generation_config.json
-  int64_t created_unix_s() const { return created_unix_s_; }                    // when it was loaded
+  // Makes what GenerationRequest::constraint takes. Any thread.
+  ConstraintCompiler& constraints() const { return *constraints_; }
+  int64_t created_unix_s() const { return created_unix_s_; }  // when it was loaded
 
  private:
   Model() = default;
@@ -61,6 +64,7 @@ class Model {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;
   std::vector<int32_t> eos_token_ids_;
+  std::unique_ptr<ConstraintCompiler> constraints_;
   int64_t created_unix_s_ = 0;
   std::unique_ptr<ModelMemory> memory_;  // destroyed after backbone_, which calls it
   std::unique_ptr<Backbone> backbone_;

@@ -14,6 +14,24 @@ namespace {
 // Up to here a heap over one scan beats a selection over a copy of the vocabulary: its branch is almost never taken.
 constexpr size_t kHeapSelection = 1024;
 
+// In place of the logits of tokens that are not allowed. Finite, as everything below needs, and out of reach of all
+// others, which are cut off at a tenth of it.
+constexpr float kForbidden = -1e30f;
+constexpr float kLeastAllowed = -1e29f;
+
+void Forbid(std::span<float> logits, std::span<const uint64_t> allowed) {
+  for (size_t begin = 0; begin < logits.size(); begin += 64) {
+    const uint64_t bits = allowed[begin / 64];
+    const std::span<float> block = logits.subspan(begin, std::min<size_t>(64, logits.size() - begin));
+    if (bits == 0) {
+      std::fill(block.begin(), block.end(), kForbidden);
+      continue;
+    }
+    for (size_t i = 0; i < block.size(); ++i)
+      block[i] = (bits >> i & 1) != 0 ? std::max(block[i], kLeastAllowed) : kForbidden;
+  }
+}
+
 uint64_t Mix(uint64_t x) {  // SplitMix64's output function
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
@@ -107,12 +125,15 @@ Sampler::Sampler(const SamplingParams& params, uint64_t seed, uint32_t choice, s
   for (const int32_t token : prompt) counts_.AddPrompt(token);
 }
 
-Result<int32_t> Sampler::Sample(std::span<const float> logits, SamplerScratch& scratch) {
+Result<int32_t> Sampler::Sample(std::span<const float> logits, SamplerScratch& scratch,
+                                std::span<const uint64_t> allowed) {
   assert(logits.size() == scratch.weights_.size());
   ENGRAM_CHECK_OK(CheckLogits(logits));
-  if (counts_tokens_ || !params_->logit_bias.empty()) {
+  if (counts_tokens_ || !params_->logit_bias.empty() || !allowed.empty()) {
     std::copy(logits.begin(), logits.end(), scratch.logits_.begin());
     ApplyChanges(scratch.logits_);
+    // Last, so that no change brings a forbidden token back.
+    if (!allowed.empty()) Forbid(scratch.logits_, allowed);
     logits = scratch.logits_;
   }
   const int32_t token = Choose(logits, scratch);
@@ -141,6 +162,8 @@ int32_t Sampler::Choose(std::span<const float> logits, SamplerScratch& scratch) 
 
 int32_t Sampler::DrawTopK(std::span<const float> logits, SamplerScratch& scratch) {
   scratch.SelectTop(logits, static_cast<size_t>(params_->top_k));
+  // Sorted: forbidden ones are at the end.
+  while (scratch.candidates_.back().value == kForbidden) scratch.candidates_.pop_back();
   const double max = static_cast<double>(scratch.candidates_.front().value);
   double total = 0;
   for (SamplerScratch::Candidate& c : scratch.candidates_) {

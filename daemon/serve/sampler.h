@@ -2,6 +2,7 @@
 // Sampler: turns one choice's logits into its next token.
 //
 // Order of operations, each on what the one before left:
+//   0. mask            only tokens that it allows are left
 //   1. logit_bias      l[t] += bias[t]
 //   2. penalties       repetition, over the distinct tokens of prompt and generated text: l > 0 ? l / r : l * r (Keskar
 //                      et al., arXiv 1909.05858, as Hugging Face and vLLM do it); then, over generated tokens only,
@@ -96,8 +97,10 @@ class Sampler {
           uint32_t max_tokens, uint32_t vocab_size);
 
   // The next token; it counts as generated from now on. kDataLoss if a logit is NaN or infinite. `logits` is
-  // [vocab_size].
-  Result<int32_t> Sample(std::span<const float> logits, SamplerScratch& scratch);
+  // [vocab_size]. Where `allowed` is not empty, only tokens whose bits are set in it are chosen, at least one:
+  // [vocab_size / 64, rounded up], lowest bit first.
+  Result<int32_t> Sample(std::span<const float> logits, SamplerScratch& scratch,
+                         std::span<const uint64_t> allowed = {});
 
  private:
   int32_t Choose(std::span<const float> logits, SamplerScratch& scratch);

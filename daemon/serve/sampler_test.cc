@@ -152,6 +152,47 @@ TEST(Sampler, DrawsFromTheSoftmax) {
   ExpectDistribution(Histogram(LogitsOf(p), {}, 20000), p);
 }
 
+TEST(Sampler, OnlyAllowedTokensAreDrawnAndAsOften) {
+  // Of 200 tokens 5 are allowed, in all three words of the mask; the likeliest of all is not.
+  std::vector<float> logits = ManyLogits(200, 3, 1);
+  logits[7] = 50;
+  const std::vector<size_t> ids = {3, 63, 64, 130, 199};
+  std::vector<uint64_t> mask(4);
+  double total = 0;
+  for (const size_t id : ids) {
+    mask[id / 64] |= uint64_t{1} << (id % 64);
+    total += std::exp(static_cast<double>(logits[id]));
+  }
+  SamplingParams params[8];
+  params[1].temperature = 0;
+  params[2].top_k = 3;
+  params[3].top_k = 100;
+  params[4].top_p = 0.7f;
+  params[5].min_p = 0.5f;
+  params[6].logit_bias = {{7, 100.0f}};
+  params[7].repetition_penalty = 1.3f;
+  params[7].frequency_penalty = 0.5f;
+  SamplerScratch scratch(200);
+  for (const SamplingParams& p : params) {
+    Sampler sampler(p, 5, 0, {}, 20000, 200);
+    std::vector<int> counts(200);
+    for (int i = 0; i < 20000; ++i) ++counts[static_cast<size_t>(sampler.Sample(logits, scratch, mask).value())];
+    int allowed = 0;
+    for (const size_t id : ids) allowed += counts[id];
+    EXPECT_EQ(allowed, 20000) << &p - params;
+    if (&p == params) {
+      std::vector<double> expected(200);
+      for (const size_t id : ids) expected[id] = std::exp(static_cast<double>(logits[id])) / total;
+      ExpectDistribution(counts, expected);
+    }
+  }
+  // One alone, whose logit is as low as floats go.
+  logits[130] = -3.4e38f;
+  const std::vector<uint64_t> one = {0, 0, uint64_t{1} << 2, 0};
+  for (const SamplingParams& p : params)
+    EXPECT_EQ(Sampler(p, 1, 0, {}, 4, 200).Sample(logits, scratch, one).value(), 130) << &p - params;
+}
+
 TEST(Sampler, DrawsFromALargeVocabulary) {
   const std::vector<float> logits = ManyLogits(3000, 5, 1.5);
   std::vector<double> p;

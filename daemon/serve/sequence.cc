@@ -80,6 +80,7 @@ void StartChoice(const Model& model, Generation& generation, uint32_t index) {
   choice.recent.assign(request.prompt.end() - static_cast<ptrdiff_t>(known), request.prompt.end());
   choice.sampler.emplace(request.sampling, generation.seed, index, request.prompt, request.max_tokens,
                          model.backbone().info().vocab_size);
+  if (request.constraint != nullptr) choice.matcher.emplace(request.constraint);
   choice.decoder.emplace(model.tokenizer(), request.skip_special_tokens);
   choice.stops.emplace(request.stop);
 }

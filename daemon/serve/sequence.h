@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "constrain/constraint.h"
 #include "core/result.h"
 #include "ngram/row_addresser.h"
 #include "serve/generation.h"
@@ -52,6 +53,7 @@ struct Choice {
   std::vector<GuardedMatch> guarded;  // of next_token, as token 0
   std::vector<int32_t> recent;        // the last tokens up to next_token, for gate statistics; kMaxTrackedOrder at most
   std::optional<Sampler> sampler;
+  std::optional<ConstraintMatcher> matcher;  // of a request with a constraint
   std::optional<StreamDecoder> decoder;
   std::optional<StopStrings> stops;
   FinishReason reason = FinishReason::kStop;

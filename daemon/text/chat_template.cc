@@ -59,6 +59,7 @@ Result<std::optional<std::string>> ReadSource(const std::filesystem::path& path,
 }  // namespace
 
 struct ChatTemplate::Impl {
+  std::string source;
   JinjaBody body;
   JinjaScope special_tokens;
 };
@@ -74,6 +75,7 @@ Result<ChatTemplate> ChatTemplate::Parse(std::string_view source) {
   }
   ENGRAM_TRY(JinjaBody body, JinjaParse(source));
   auto impl = std::make_unique<Impl>();
+  impl->source = source;
   impl->body = std::move(body);
   return ChatTemplate(std::move(impl));
 }
@@ -107,6 +109,10 @@ Result<std::optional<ChatTemplate>> ChatTemplate::LoadFrom(const std::filesystem
   if (!compiled) return std::move(compiled).error().At(source_path.string());
   compiled->impl_->special_tokens = std::move(special_tokens);
   return std::optional<ChatTemplate>(std::move(*compiled));
+}
+
+std::string_view ChatTemplate::source() const {
+  return impl_->source;
 }
 
 Result<std::string> ChatTemplate::Render(const json::object& variables) const {

@@ -26,6 +26,9 @@ class ChatTemplate {
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
   ~ChatTemplate();
 
+  // What was compiled. Valid as long as this.
+  std::string_view source() const;
+
   // Renders with `variables` (an object: messages, add_generation_prompt, tools, and what the request adds); bos_token,
   // eos_token, pad_token and unk_token come from tokenizer_config.json and can be overridden. raise_exception() in the
   // template is kInvalidArgument with its message. Output, steps and nesting are bounded: kResourceExhausted.
