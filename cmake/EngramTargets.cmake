@@ -86,3 +86,11 @@ function(engram_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 600)
 endfunction()
+
+# engram_wrap_file_calls(TEST): tests/support/fault_files.h works in that test.
+function(engram_wrap_file_calls name)
+  target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/fault_files.cc)
+  foreach(call copy_file_range fallocate fsync ftruncate linkat open pwrite rename)
+    target_link_options(${name} PRIVATE -Wl,--wrap=${call})
+  endforeach()
+endfunction()

@@ -27,8 +27,8 @@ class JournalThread {
 
   enum class Outcome { kQueued, kFull, kStopped };
   Outcome TryPost(std::function<void()> task);
-  // Runs `task` there and waits for it, whatever the queue's length: for the one thread "tables", which has at most one
-  // task in the queue. False when stopped.
+  // Runs `task` there and waits for it, whatever the queue's length: for the threads "tables" and for who opens or ends a
+  // LiveMemory, each of which has at most one task in the queue. False when stopped.
   bool Call(const std::function<void()>& task);
   // What is queued still runs. Idempotent.
   void Stop();

@@ -19,9 +19,6 @@ constexpr uint64_t kMaxRowsRead = 10'000;
 constexpr size_t kMaxSharedNgrams = 100;
 // A rollback may span some commits of the largest size.
 constexpr uint64_t kRollbackCommits = 16;
-// The log is written back when nothing waits and it has grown, and in any case before it gets long. Pages of 16 KiB.
-constexpr int kIdleCheckpointPages = 512;
-constexpr int kForcedCheckpointPages = 8000;
 
 Status CheckText(const std::string& text, size_t max_bytes, const char* field) {
   if (text.size() > max_bytes)
@@ -110,7 +107,8 @@ void LiveMemory::Stop() {
   impl_->cancel = true;
   impl_->jobs.Close();
   impl_->tables.join();
-  impl_->thread->Stop();
+  // What is queued before this still runs; there is nothing after it.
+  impl_->thread->Call([impl = impl_.get()] { impl->shared->RemoveUpkeep(impl); });
 }
 
 const LiveMemoryOptions& LiveMemory::options() const {
@@ -151,6 +149,12 @@ Result<std::shared_ptr<ModelMemory>> LiveMemory::Impl::Memory() const {
   LiveModel current = CurrentModel();
   if (!current.memory) return Unsupported("the model \"" + current.name + "\" has no Engram memory");
   return std::move(current.memory);
+}
+
+JournalThread::Outcome LiveMemory::Impl::TryPost(std::function<void()> task) {
+  std::lock_guard lock(mutex);
+  if (stopped) return JournalThread::Outcome::kStopped;
+  return thread->TryPost(std::move(task));
 }
 
 Error LiveMemory::Impl::Refusal(JournalThread::Outcome outcome) const {
@@ -405,7 +409,7 @@ Result<RowsReport> LiveMemory::ReadRows(uint32_t layer, std::span<const uint64_t
 }
 
 void LiveMemory::Post(std::function<void(Journal&)> task, std::function<void(Error)> refused) {
-  const auto outcome = impl_->thread->TryPost([impl = impl_.get(), task = std::move(task)] {
+  const auto outcome = impl_->TryPost([impl = impl_.get(), task = std::move(task)] {
     const Status ran = Guarded([&]() -> Status {
       task(*impl->journal);
       return {};
@@ -413,14 +417,6 @@ void LiveMemory::Post(std::function<void(Journal&)> task, std::function<void(Err
     if (!ran) log::Error("journal: {}", ran.error().message);
   });
   if (outcome != JournalThread::Outcome::kQueued) refused(impl_->Refusal(outcome));
-}
-
-std::optional<JournalThread::Clock::time_point> LiveMemory::Impl::Upkeep(bool idle) {
-  const int pages = journal->database().wal_pages();
-  if (pages > (idle ? kIdleCheckpointPages : kForcedCheckpointPages))
-    if (const auto written = journal->database().Checkpoint(/*truncate=*/false); !written)
-      log::Warning("journal: {}", written.error().message);
-  return ExpireOverlays();
 }
 
 }  // namespace engram

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // LiveMemory: the memory of the served model as something that is changed while it serves: commits, rollback,
-// overlays, compaction, other base tables, backup. All of it is durable in a journal before it is visible.
+// overlays, compaction, other base tables, backup. All of it is durable in a journal before it is visible. Several
+// served models share a journal and its thread.
 //
 // Threads. Every method may be called from any thread. Those with a `done` callback return at once; their work runs in
 // order on the one thread "journal", which owns the journal, or, where the comment says so, on the thread "tables",
-// which does one long job at a time. `done` is called exactly once: on the thread that did the work, or on the calling
-// thread, before the call returns, when the request is refused (kInvalidArgument; kResourceExhausted: the queue is
-// full, try later; kUnavailable: stopped). Callbacks must not block and must not throw; they may call LiveMemory.
+// which each LiveMemory has and which does one long job at a time. `done` is called exactly once: on the thread that
+// did the work, or on the calling thread, before the call returns, when the request is refused (kInvalidArgument;
+// kResourceExhausted: the queue is full, try later; kUnavailable: stopped). Callbacks must not block and must not
+// throw; they may call LiveMemory.
 //
 // Errors name the place as the client wrote it: "edits[17].values", "to", "entries[3].suffix" (Error::field).
 // kFailedPrecondition: stale if_version, an idempotency key with another body, a version that is no longer kept.
@@ -37,8 +39,9 @@
 namespace engram {
 
 class Engine;
-class Journal;    // journal/journal.h
-class Tokenizer;  // text/tokenizer.h
+class Journal;        // journal/journal.h
+class SharedJournal;  // control/shared_journal.h
+class Tokenizer;      // text/tokenizer.h
 
 // The model whose memory is live. The parts are shared with, and usually owned by, its engine.
 struct LiveModel {
@@ -92,7 +95,7 @@ struct LiveMemoryStatus {
   std::string running_job;  // "compaction", "table_swap", "backup", "verify", "ngram_index"; empty: none
 };
 
-// How far a job on thread "tables" is. Called there, some times a second at most.
+// How far a job on thread "tables" is.
 struct JobProgress {
   std::string stage;  // "folding layer 1", "copying journal", ..
   uint64_t done = 0;
@@ -109,6 +112,7 @@ struct CompactionReport {
   uint64_t base_version = 0;
   std::vector<Table> tables;
   uint64_t commits_folded = 0;  // whose edits left the journal: older than the retained versions
+  std::string problem;          // why not all did; empty: all
 };
 
 struct TableSwapRequest {
@@ -146,13 +150,16 @@ class LiveMemory {
  public:
   template <typename T>
   using Done = std::function<void(Result<T>)>;
-  using Progress = std::function<void(const JobProgress&)>;
+  // An error ends the job with that error, and nothing the job did is seen.
+  using Progress = std::function<Status(const JobProgress&)>;
 
   // Opens or creates the journal, checks that the model's base tables are those its history stands on
   // (kFailedPrecondition says which layer differs, and how to go on), brings back edits of all retained versions and
   // overlays, and publishes them to `model.memory`. Blocks for seconds with many edits; call before the model serves.
-  static Result<std::unique_ptr<LiveMemory>> Open(LiveMemoryOptions options, LiveModel model);
-  // Stop(), then closes the journal.
+  // `journal`: of the same state_dir, when other models share it; nullptr: one of its own. Its thread must not call.
+  static Result<std::unique_ptr<LiveMemory>> Open(LiveMemoryOptions options, LiveModel model,
+                                                  std::shared_ptr<SharedJournal> journal = nullptr);
+  // Stop(), then lets go of the journal.
   ~LiveMemory();
 
   // Finishes what is queued, cancels a running job, joins the threads. Later requests are kUnavailable. Blocks.
@@ -201,8 +208,6 @@ class LiveMemory {
   // Samples the n-grams of a text (UTF-8), for PlanReport::ngrams. Bounded memory whatever the file's size. An empty
   // path drops the index. Not kept over a restart.
   void IndexNgrams(std::filesystem::path text_file, Progress progress, Done<NgramIndexReport> done);
-  // The running job ends with kCancelled at its next step; nothing it did is seen.
-  void CancelJob();
 
   // Exchanges the served model so that no commit falls between: on thread "journal", `next.memory` gets the history of
   // its name and tables (the present model's: all its versions and overlays, by ModelMemory::Adopt; another's: what the

@@ -17,6 +17,7 @@
 #include "control/live_memory.h"
 #include "control/ngram_index.h"
 #include "control/row_edits.h"
+#include "control/shared_journal.h"
 #include "core/bounded_queue.h"
 #include "journal/journal.h"
 
@@ -39,21 +40,20 @@ auto Guarded(const Work& work) -> decltype(work()) {
 struct LiveMemory::Impl {
   explicit Impl(LiveMemoryOptions given) : options(std::move(given)) {}
 
-  // live_memory_open.cc. Before the threads start, or on thread "journal".
-  Status OpenJournal();
+  // live_memory_open.cc, thread "journal".
   // Makes `next` the model whose history is at hand; on an error everything is as before. `new_tables`: its name may
-  // come with tables that no history of that name began with.
-  Status Attach(LiveModel next, bool new_tables);
+  // come with tables that no history of that name began with. `base`: as OpenCataloguedBase() gave it.
+  Status Attach(LiveModel next, bool new_tables, std::shared_ptr<BaseTables> base);
   Result<ModelRecord> FindOrAddModel(const LiveModel& next, bool new_tables) const;
   // kFailedPrecondition when there is a history of this name over other tables.
   Status CheckNewName(const ModelRecord& present) const;
-  Status RestoreOverlays(const ModelRecord& record, const LiveModel& next, std::map<std::string, OverlayInfo>& infos);
-  // The base tables the catalogue names, if they are not those `next` has; nullptr otherwise. May block for long.
+  // Puts them into `next`; those whose time is over into `expired` instead.
+  Status RestoreOverlays(const ModelRecord& record, const LiveModel& next, std::map<std::string, OverlayInfo>& infos,
+                         std::vector<std::string>& expired);
+  // The base tables the catalogue names, if they are not those `memory` has; nullptr otherwise. May block for long: not
+  // on thread "journal".
   Result<std::shared_ptr<BaseTables>> OpenCataloguedBase(const ModelRecord& record, const ModelMemory& memory) const;
-  std::filesystem::path TableDir() const { return options.state_dir / "tables"; }
   std::filesystem::path TablePath(const BaseTableRecord& table) const { return options.state_dir / *table.path; }
-  // Files in the table directory that the catalogue does not name: of a compaction that did not end, or replaced since.
-  void RemoveUnusedTables();
   // The oldest version that must stay readable.
   uint64_t FirstRetained() const;
 
@@ -68,7 +68,6 @@ struct LiveMemory::Impl {
   CommitRecord NewRecord(CommitKind kind, const std::string& author, const std::string& note,
                          const std::string& actor) const;
   void Emit(const std::string& kind, const std::string& name, uint64_t rows) const;
-  std::optional<JournalThread::Clock::time_point> Upkeep(bool idle);
 
   // live_memory_overlays.cc, thread "journal".
   Result<OverlayInfo> PutOverlayNow(OverlayInfo info, std::shared_ptr<const Overlay> overlay,
@@ -78,12 +77,21 @@ struct LiveMemory::Impl {
   std::optional<JournalThread::Clock::time_point> ExpireOverlays();
   bool EraseLog();
 
+  // live_memory_tables.cc, thread "journal".
+  std::optional<JournalThread::Clock::time_point> Upkeep();
+  // Removes the table files of a compaction that failed, once no power cut can bring it back.
+  void RemoveAbandonedTables();
+
   // live_memory_jobs.cc, thread "tables".
   void WorkOnJobs();
   Result<CompactionReport> CompactNow(const std::string& actor, const Progress& progress);
+  Result<CompactionReport> FoldNow(const std::string& actor, const Progress& progress, bool& catalogue_touched);
+  void DropFoldedEdits(const Progress& progress, CompactionReport& report);
   Result<CommitAnswer> SwapTableNow(const TableSwapRequest& request, const Progress& progress);
   Result<BackupReport> BackupNow(const std::filesystem::path& directory, const std::string& actor,
                                  const Progress& progress);
+  Status CopyState(const std::filesystem::path& directory, const std::string& actor, const Progress& progress,
+                   BackupReport& report);
   Result<JournalFindings> VerifyNow(const Progress& progress);
   Result<NgramIndexReport> IndexNgramsNow(const std::filesystem::path& text_file, const Progress& progress);
   Status ReplaceNow(LiveModel next, const std::function<Status()>& publish);
@@ -92,12 +100,14 @@ struct LiveMemory::Impl {
   template <typename T, typename Work>
   void Submit(Done<T> done, Work work) {
     auto shared = std::make_shared<Done<T>>(std::move(done));
-    const auto outcome = thread->TryPost(
+    const auto outcome = TryPost(
         [shared, work = std::move(work)]() mutable { (*shared)(Guarded([&]() -> Result<T> { return work(); })); });
     if (outcome != JournalThread::Outcome::kQueued) (*shared)(Refusal(outcome));
   }
+  // kStopped from Stop() on.
+  JournalThread::Outcome TryPost(std::function<void()> task);
   Error Refusal(JournalThread::Outcome outcome) const;
-  // From thread "tables": runs `work` on thread "journal" and returns its result.
+  // From any other thread: runs `work` on thread "journal" and returns its result.
   template <typename Work>
   auto OnJournal(const Work& work) -> decltype(work()) {
     std::optional<decltype(work())> result;
@@ -121,8 +131,8 @@ struct LiveMemory::Impl {
   }
   Status ClaimJob(const char* name);
   void ReleaseJob();
-  // kCancelled once CancelJob() or Stop() was called.
-  Status CheckCancelled() const;
+  // A step of a job: kCancelled once Stop() was called, or what `progress` says.
+  Status Step(const Progress& progress, const JobProgress& now) const;
 
   LiveModel CurrentModel() const {
     std::lock_guard lock(mutex);
@@ -136,14 +146,19 @@ struct LiveMemory::Impl {
 
   const LiveMemoryOptions options;
 
-  // Thread "journal" (before it starts: the opening thread).
-  std::unique_ptr<Journal> journal;
+  std::shared_ptr<SharedJournal> shared;
+  JournalThread* thread = nullptr;  // of `shared`
+
+  // Thread "journal".
+  Journal* journal = nullptr;  // of `shared`
   ModelRecord record;
   JournalHead head;
   std::set<std::string> undeleted;              // expired, but still in the journal's file
   int64_t next_expiry_ms = 0;                   // no overlay expires before
   bool log_holds_deleted = false;               // EraseLog() has to be tried again
   JournalThread::Clock::time_point retry_at{};  // of the two above, after a failure
+  int64_t abandoned_tables = 0;                 // the model whose table files of a failed compaction are there; 0: none
+  JournalThread::Clock::time_point remove_at{};
 
   mutable std::mutex mutex;
   LiveModel model;                              // guarded by mutex; changed on thread "journal"
@@ -156,7 +171,6 @@ struct LiveMemory::Impl {
 
   std::atomic<bool> cancel{false};
   BoundedQueue<std::function<void()>> jobs{1};
-  std::unique_ptr<JournalThread> thread;
   std::thread tables;
 };
 

@@ -10,12 +10,6 @@
 #include "serve/engine.h"
 
 namespace engram {
-namespace {
-
-// Upkeep that ran out of memory.
-constexpr std::chrono::seconds kUpkeepRetry{5};
-
-}  // namespace
 
 int64_t UnixMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -31,41 +25,34 @@ LiveModel LiveModel::Of(const std::shared_ptr<Engine>& engine) {
   return live;
 }
 
-Result<std::unique_ptr<LiveMemory>> LiveMemory::Open(LiveMemoryOptions options, LiveModel model) {
+Result<std::unique_ptr<LiveMemory>> LiveMemory::Open(LiveMemoryOptions options, LiveModel model,
+                                                     std::shared_ptr<SharedJournal> journal) {
   auto impl = std::make_unique<Impl>(std::move(options));
-  ENGRAM_CHECK_OK(impl->OpenJournal());
-  ENGRAM_CHECK_OK(impl->Attach(std::move(model), /*new_tables=*/false));
+  if (journal == nullptr) {
+    ENGRAM_TRY(journal, SharedJournal::Open(impl->options));
+  }
+  impl->shared = std::move(journal);
+  impl->thread = &impl->shared->thread();
+  impl->journal = &impl->shared->journal();
   Impl* const self = impl.get();
+  std::shared_ptr<BaseTables> base;
+  if (model.memory) {
+    ENGRAM_TRY(const ModelRecord known,
+               impl->OnJournal([&] { return self->FindOrAddModel(model, /*new_tables=*/false); }));
+    ENGRAM_TRY(base, impl->OpenCataloguedBase(known, *model.memory));
+  }
+  ENGRAM_CHECK_OK(impl->OnJournal([&]() -> Status {
+    ENGRAM_CHECK_OK(self->Attach(std::move(model), /*new_tables=*/false, std::move(base)));
+    self->shared->AddUpkeep(self, [self] { return self->Upkeep(); });
+    return {};
+  }));
   try {
-    impl->thread = std::make_unique<JournalThread>(
-        impl->options.max_queued, [self](bool idle) -> std::optional<JournalThread::Clock::time_point> {
-          const auto next =
-              Guarded([&]() -> Result<std::optional<JournalThread::Clock::time_point>> { return self->Upkeep(idle); });
-          if (next) return *next;
-          log::Error("journal: {}", next.error().message);
-          return JournalThread::Clock::now() + kUpkeepRetry;
-        });
     impl->tables = std::thread([self] { self->WorkOnJobs(); });
   } catch (const std::system_error& error) {
-    return ResourceExhausted(std::string("a thread for the journal: ") + error.what());
+    impl->thread->Call([self] { self->shared->RemoveUpkeep(self); });
+    return ResourceExhausted(std::string("a thread for the tables: ") + error.what());
   }
   return std::unique_ptr<LiveMemory>(new LiveMemory(std::move(impl)));
-}
-
-Status LiveMemory::Impl::OpenJournal() {
-  JournalOptions journal_options;
-  if (!options.state_dir.empty()) {
-    journal_options.path = options.state_dir / "journal.sqlite";
-    std::error_code error;
-    std::filesystem::create_directories(TableDir(), error);
-    if (error) return IoError(TableDir().string() + " cannot be made: " + error.message());
-  }
-  journal_options.vfs = options.sqlite_vfs;
-  journal_options.fault_point = options.fault_point;
-  ENGRAM_TRY(journal, Journal::Open(std::move(journal_options)));
-  if (options.state_dir.empty())
-    log::Warning("there is no state_dir: edits of the memory will be lost when engramd stops");
-  return {};
 }
 
 Result<ModelRecord> LiveMemory::Impl::FindOrAddModel(const LiveModel& next, bool new_tables) const {
@@ -133,7 +120,7 @@ uint64_t LiveMemory::Impl::FirstRetained() const {
   return std::max(record.floor_version, head.version + 1 > retain ? head.version + 1 - retain : 0);
 }
 
-Status LiveMemory::Impl::Attach(LiveModel next, bool new_tables) {
+Status LiveMemory::Impl::Attach(LiveModel next, bool new_tables, std::shared_ptr<BaseTables> base) {
   if (!next.memory) {
     std::lock_guard lock(mutex);
     model = std::move(next);
@@ -147,12 +134,12 @@ Status LiveMemory::Impl::Attach(LiveModel next, bool new_tables) {
   const auto attach = [&]() -> Status {
     ENGRAM_TRY(record, FindOrAddModel(next, new_tables));
     ENGRAM_TRY(head, journal->Head(record));
-    ENGRAM_TRY(std::shared_ptr<BaseTables> base, OpenCataloguedBase(record, *next.memory));
     ENGRAM_TRY(const uint64_t kept_after, journal->EditsKeptAfter(record));
     const uint64_t first = std::min(head.version, std::max(FirstRetained(), kept_after));
     ENGRAM_TRY(auto versions, RestoreVersions(*journal, record, *next.memory, first, head.version));
     std::map<std::string, OverlayInfo> infos;
-    ENGRAM_CHECK_OK(RestoreOverlays(record, next, infos));
+    std::vector<std::string> expired;
+    ENGRAM_CHECK_OK(RestoreOverlays(record, next, infos, expired));
     if (!base) {
       ENGRAM_TRY(const MemoryView view, next.memory->View());
       base = view.base;
@@ -164,7 +151,8 @@ Status LiveMemory::Impl::Attach(LiveModel next, bool new_tables) {
     for (const auto& [name, info] : overlays) overlay_bytes += info.bytes;
     base_version = record.base_version;
     next_expiry_ms = 0;
-    undeleted.clear();  // of another model: deleted when that one is opened again
+    // Those of another model are deleted when that one is opened again.
+    undeleted = {expired.begin(), expired.end()};
     ngrams = nullptr;
     model = std::move(next);
     return {};
@@ -174,15 +162,14 @@ Status LiveMemory::Impl::Attach(LiveModel next, bool new_tables) {
     head = old_head;
     return attached;
   }
-  if (!options.state_dir.empty()) RemoveUnusedTables();
+  shared->RemoveUnusedTables(record.id);
   return {};
 }
 
 Status LiveMemory::Impl::RestoreOverlays(const ModelRecord& of, const LiveModel& next,
-                                         std::map<std::string, OverlayInfo>& infos) {
+                                         std::map<std::string, OverlayInfo>& infos, std::vector<std::string>& expired) {
   const ModelMemory& memory = *next.memory;
   const int64_t now = UnixMs();
-  std::vector<std::string> expired;
   const auto restore = [&](OverlayRecord stored, std::span<const uint8_t> payload) -> Status {
     if (stored.expires_ms && *stored.expires_ms <= now) {
       expired.push_back(stored.name);
@@ -201,30 +188,7 @@ Status LiveMemory::Impl::RestoreOverlays(const ModelRecord& of, const LiveModel&
                           stored.digest, stored.created_ms, stored.expires_ms};
     return {};
   };
-  ENGRAM_CHECK_OK(journal->ForEachOverlay(of, restore));
-  if (expired.empty()) return {};
-  ENGRAM_CHECK_OK(journal->DeleteOverlays(
-      of, expired, {0, now, "engramd", "overlay_expired", std::to_string(expired.size()) + " overlays"}));
-  log_holds_deleted = true;
-  return {};
-}
-
-void LiveMemory::Impl::RemoveUnusedTables() {
-  std::set<std::filesystem::path> used;
-  const auto models = journal->ListModels();
-  if (!models) return log::Warning("journal: {}", models.error().message);
-  for (const ModelRecord& known : *models)
-    for (const BaseTableRecord& table : known.tables)
-      if (table.path && table.path->is_relative()) used.insert(TablePath(table));
-  std::error_code error;
-  std::vector<std::filesystem::path> unused;
-  for (const auto& entry : std::filesystem::directory_iterator(TableDir(), error))
-    if (entry.is_regular_file(error) && !used.contains(entry.path())) unused.push_back(entry.path());
-  for (const std::filesystem::path& path : unused) {
-    std::filesystem::remove(path, error);
-    log::Info("removed {}, which the journal does not name{}", path.string(),
-              error ? ": failed: " + error.message() : std::string());
-  }
+  return journal->ForEachOverlay(of, restore);
 }
 
 }  // namespace engram

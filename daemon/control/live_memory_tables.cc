@@ -13,22 +13,33 @@ namespace engram {
 namespace {
 
 constexpr uint64_t kRowsAtOnce = 4096;
+// Of a table that is checked, between two steps of its progress.
+constexpr uint64_t kPagesAtOnce = 1024;
 // Edits leave the journal in transactions of this many commits.
 constexpr uint64_t kCommitsAtOnce = 16;
+// Until the files of a failed compaction are tried to be removed again.
+constexpr std::chrono::seconds kRetry{5};
 
 // Keeps a copying loop at a rate, so that it leaves the disk and the processor to those who serve.
 class Throttle {
  public:
   explicit Throttle(uint64_t bytes_per_s) : bytes_per_s_(bytes_per_s) {}
-  void Spend(uint64_t bytes) {
-    if (bytes_per_s_ == 0) return;
+  // Waits until these may have been spent, or until `go_on`, which is asked now and then, says otherwise.
+  Status Spend(uint64_t bytes, const std::function<Status()>& go_on) {
+    if (bytes_per_s_ == 0) return {};
     spent_ += bytes;
-    std::this_thread::sleep_until(start_ + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
-                                               static_cast<double>(spent_) / static_cast<double>(bytes_per_s_))));
+    const auto due = start_ + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
+                                  static_cast<double>(spent_) / static_cast<double>(bytes_per_s_)));
+    for (auto now = Clock::now(); now < due; now = Clock::now()) {
+      ENGRAM_CHECK_OK(go_on());
+      std::this_thread::sleep_until(std::min(due, now + kLongestSleep));
+    }
+    return {};
   }
 
  private:
   using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kLongestSleep{100};
   const uint64_t bytes_per_s_;
   const Clock::time_point start_ = Clock::now();
   uint64_t spent_ = 0;
@@ -57,7 +68,7 @@ Result<sdk::PackedTableInfo> WriteTable(const ModelMemory& memory, const MemoryV
     rows.resize(ids.size() * memory.row_bytes());
     ENGRAM_CHECK_OK(memory.ReadRows(view, layer_index, ids, rows.data()));
     ENGRAM_CHECK_OK(writer->Append(rows.data(), ids.size()));
-    throttle.Spend(rows.size());
+    ENGRAM_CHECK_OK(throttle.Spend(rows.size(), [&] { return progress(first + ids.size(), layer.num_rows); }));
   }
   return writer->Finish();
 }
@@ -66,6 +77,47 @@ Result<sdk::PackedTableInfo> WriteTable(const ModelMemory& memory, const MemoryV
 
 Result<CompactionReport> LiveMemory::Impl::CompactNow(const std::string& actor, const Progress& progress) {
   if (options.state_dir.empty()) return FailedPrecondition("compaction needs a state_dir to write tables to");
+  bool catalogue_touched = false;
+  auto folded = Guarded([&] { return FoldNow(actor, progress, catalogue_touched); });
+  if (folded) {
+    DropFoldedEdits(progress, *folded);
+    return folded;
+  }
+  // A transaction that could not be written is none. One whose flush failed may be found complete in the log after a
+  // power cut, and then needs its tables, until something else is written over it.
+  const bool may_come_back = catalogue_touched && folded.error().code != ErrorCode::kResourceExhausted;
+  const Status removed = OnJournal([&]() -> Status {
+    if (may_come_back) {
+      abandoned_tables = record.id;
+      RemoveAbandonedTables();
+    } else {
+      shared->RemoveUnusedTables(record.id);
+    }
+    return {};
+  });
+  if (!removed) log::Warning("compaction: {}", removed.error().message);
+  return folded;
+}
+
+void LiveMemory::Impl::RemoveAbandonedTables() {
+  const Status written = journal->AddAudit({0, UnixMs(), "engramd", "compaction_failed", ""});
+  if (!written) {
+    log::Warning("journal: {}", written.error().message);
+    remove_at = JournalThread::Clock::now() + kRetry;
+    return;
+  }
+  shared->RemoveUnusedTables(std::exchange(abandoned_tables, 0));
+}
+
+std::optional<JournalThread::Clock::time_point> LiveMemory::Impl::Upkeep() {
+  if (abandoned_tables != 0 && remove_at <= JournalThread::Clock::now()) RemoveAbandonedTables();
+  auto due = ExpireOverlays();
+  if (abandoned_tables != 0 && (!due || remove_at < *due)) due = remove_at;
+  return due;
+}
+
+Result<CompactionReport> LiveMemory::Impl::FoldNow(const std::string& actor, const Progress& progress,
+                                                   bool& catalogue_touched) {
   ENGRAM_TRY(const auto memory, Memory());
   ModelRecord before;
   MemoryView view;
@@ -87,14 +139,13 @@ Result<CompactionReport> LiveMemory::Impl::CompactNow(const std::string& actor, 
     if (view.edits->layers[i].empty()) continue;
     const uint32_t layer = memory->layers()[i];
     BaseTableRecord table = before.tables[i];
-    table.path = std::filesystem::path("tables") / ("model" + std::to_string(before.id) + "-layer" +
+    table.path = std::filesystem::path("tables") / (SharedJournal::TablePrefix(before.id) + "layer" +
                                                     std::to_string(layer) + "-v" + std::to_string(version) + ".ngt");
     const std::filesystem::path path = TablePath(table);
     const std::string stage = "folding layer " + std::to_string(layer);
     ENGRAM_TRY(const sdk::PackedTableInfo info,
-               WriteTable(*memory, view, i, path, throttle, [&](uint64_t done, uint64_t total) -> Status {
-                 if (progress) progress({stage, done, total});
-                 return CheckCancelled();
+               WriteTable(*memory, view, i, path, throttle, [&](uint64_t done, uint64_t total) {
+                 return Step(progress, {stage, done, total});
                }));
     Fault("compact.table");
     table.digest = info.content_digest;
@@ -102,10 +153,12 @@ Result<CompactionReport> LiveMemory::Impl::CompactNow(const std::string& actor, 
     report.tables.push_back({layer, path, table.digest, view.edits->layers[i].size()});
     tables.push_back(std::move(table));
   }
-  if (progress) progress({"opening the new tables", 0, 0});
+  ENGRAM_CHECK_OK(Step(progress, {"opening the new tables", 0, 0}));
   ENGRAM_TRY(const std::shared_ptr<BaseTables> base, memory->OpenBase(std::move(paths)));
   Fault("compact.opened");
   view = {};
+  // The last moment for a cancellation.
+  ENGRAM_CHECK_OK(Step(progress, {"serving from the new tables", 0, 0}));
 
   ENGRAM_CHECK_OK(OnJournal([&]() -> Status {
     ModelRecord after = record;
@@ -117,6 +170,7 @@ Result<CompactionReport> LiveMemory::Impl::CompactNow(const std::string& actor, 
     const uint64_t first = std::min(head.version, std::max(FirstRetained(), kept_after));
     // Before the journal says so, as it may fail.
     ENGRAM_TRY(auto versions, RestoreVersions(*journal, after, *memory, first, head.version));
+    catalogue_touched = true;
     ENGRAM_CHECK_OK(journal->SetBase(record, version, tables,
                                      {0, UnixMs(), actor, "compaction", "version " + std::to_string(version)}));
     record = std::move(after);
@@ -126,21 +180,31 @@ Result<CompactionReport> LiveMemory::Impl::CompactNow(const std::string& actor, 
       base_version = version;
     }
     Fault("compact.swapped");
-    RemoveUnusedTables();
-    Emit("compaction", "", 0);
+    shared->RemoveUnusedTables(record.id);
+    uint64_t rows = 0;
+    for (const CompactionReport::Table& table : report.tables) rows += table.rows_folded;
+    Emit("compaction", "", rows);
     return {};
   }));
-  for (;;) {
-    if (progress) progress({"dropping folded edits", report.commits_folded, 0});
-    ENGRAM_TRY(const uint64_t dropped, OnJournal([&]() -> Result<uint64_t> {
-                 const uint64_t up_to = std::min(record.base_version, FirstRetained());
-                 return journal->DropEdits(record, up_to, kCommitsAtOnce);
-               }));
-    report.commits_folded += dropped;
-    // What is left is dropped by the next compaction.
-    if (dropped == 0 || cancel) break;
-  }
   return report;
+}
+
+// The new tables are served by now: what is left of the edits, the next compaction drops.
+void LiveMemory::Impl::DropFoldedEdits(const Progress& progress, CompactionReport& report) {
+  for (;;) {
+    if (!Step(progress, {"dropping folded edits", report.commits_folded, 0})) return;
+    const auto dropped = OnJournal([&]() -> Result<uint64_t> {
+      const uint64_t up_to = std::min(record.base_version, FirstRetained());
+      return journal->DropEdits(record, up_to, kCommitsAtOnce);
+    });
+    if (!dropped) {
+      report.problem = "folded edits are still in the journal: " + dropped.error().message;
+      log::Warning("compaction: {}", report.problem);
+      return;
+    }
+    if (*dropped == 0) return;
+    report.commits_folded += *dropped;
+  }
 }
 
 Result<CommitAnswer> LiveMemory::Impl::SwapTableNow(const TableSwapRequest& request, const Progress& progress) {
@@ -156,23 +220,22 @@ Result<CommitAnswer> LiveMemory::Impl::SwapTableNow(const TableSwapRequest& requ
                                HexDigits(*request.digest),
                            "digest");
   std::string first_problem;
-  ENGRAM_TRY(const PackedTable::Findings findings, table->Verify(
-                                                       [&](const std::string& problem) {
-                                                         if (first_problem.empty()) first_problem = problem;
-                                                       },
-                                                       [&](uint64_t pages) {
-                                                         if (progress && pages % 1024 == 0)
-                                                           progress({"checking the table", pages, info.num_pages});
-                                                       }));
+  const auto report = [&](const std::string& problem) {
+    if (first_problem.empty()) first_problem = problem;
+  };
+  ENGRAM_TRY(const PackedTable::Findings findings, table->Verify(report, [&](uint64_t pages) -> Status {
+    if (pages % kPagesAtOnce != 0) return {};
+    return Step(progress, {"checking the table", pages, info.num_pages});
+  }));
   if (findings.damaged_pages > 0) return DataLoss("path: " + first_problem);
   if (findings.content_checked && !findings.content_matches)
     return DataLoss("path: " + path.string() + ": its rows do not match the digest in its header");
-  ENGRAM_CHECK_OK(CheckCancelled());
   ENGRAM_TRY(const MemoryView present, memory->View());
   std::map<uint32_t, std::filesystem::path> paths = present.base->packed_tables();
   paths[request.layer] = path;
-  if (progress) progress({"opening the new table", 0, 0});
+  ENGRAM_CHECK_OK(Step(progress, {"opening the new table", 0, 0}));
   ENGRAM_TRY(const std::shared_ptr<BaseTables> base, memory->OpenBase(std::move(paths)));
+  ENGRAM_CHECK_OK(Step(progress, {"serving from the new table", 0, 0}));
 
   return OnJournal([&]() -> Result<CommitAnswer> {
     const size_t at = layer_index;
@@ -192,7 +255,7 @@ Result<CommitAnswer> LiveMemory::Impl::SwapTableNow(const TableSwapRequest& requ
     record.floor_version = answer.version;
     memory->SwapBase(base, std::move(edits));
     answer.digest = head.digest;
-    RemoveUnusedTables();
+    shared->RemoveUnusedTables(record.id);
     Emit("table_swap", "", 0);
     return answer;
   });

@@ -153,7 +153,11 @@ TEST_F(LiveTablesTest, ACancelledCompactionChangesNothing) {
   ASSERT_TRUE(live.Commit({Fill(live, 0, 1, 1)}));
   const auto report = Await<CompactionReport>([&](auto done) {
     live.live->Compact(
-        "ann", [&](const JobProgress&) { live.live->CancelJob(); }, std::move(done));
+        "ann",
+        [&](const JobProgress&) -> Status {
+          return Error{ErrorCode::kCancelled, "enough", {}};
+        },
+        std::move(done));
   });
   ASSERT_FALSE(report);
   EXPECT_EQ(report.error().code, ErrorCode::kCancelled);

@@ -73,7 +73,10 @@ Result<uint64_t> ModelManager::Enqueue(const char* kind, std::string target, std
 }
 
 Result<uint64_t> ModelManager::LoadConfigured(EngineSpec spec) {
-  const auto load = [this, spec](uint64_t operation) { return Replace(operation, nullptr, spec); };
+  const auto load = [this, spec](uint64_t operation) -> Status {
+    ENGRAM_CHECK_OK(rooms_.operations.PassLastChance(operation));
+    return Replace(operation, nullptr, spec);
+  };
   return Enqueue("model.load", spec.name, spec.directory.string(), load, &spec);
 }
 
@@ -192,6 +195,19 @@ void ModelManager::Run() {
   }
 }
 
+Status ModelManager::CheckGoOn(uint64_t operation) const {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return Unavailable("the daemon is stopping");
+  }
+  return rooms_.operations.CheckCancelled(operation);
+}
+
+Status ModelManager::Step(uint64_t operation, std::string stage, double progress) const {
+  rooms_.operations.Report(operation, std::move(stage), progress);
+  return CheckGoOn(operation);
+}
+
 Status ModelManager::RunLoad(uint64_t operation, const ModelChange& change) {
   EngineSpec spec;
   if (Result<EngineSpec> served = SpecOf("")) {
@@ -219,7 +235,7 @@ Status ModelManager::RunSwap(uint64_t operation, const ModelChange& change) {
 Status ModelManager::RunPluginSwap(uint64_t operation, const PluginChange& change) {
   ENGRAM_TRY(std::shared_ptr<Engine> old, rooms_.engines.Find(change.model));
   ENGRAM_TRY(EngineSpec spec, SpecOf(change.model));
-  rooms_.operations.Report(operation, "checking the plugin", 0);
+  ENGRAM_CHECK_OK(Step(operation, "checking the plugin", 0));
   ENGRAM_TRY(fs::path* const place, PluginPlace(spec, change));
   ENGRAM_TRY(*place, FindPlugin(change.path, options_.plugin_directories));
   const auto kind = place == &spec.backbone ? ENGRAM_PLUGIN_BACKBONE : ENGRAM_PLUGIN_TIER;
@@ -236,7 +252,7 @@ Status ModelManager::RunUnload(uint64_t operation, const std::string& name) {
 
 // Puts the change's directory and tables into `spec`, checked.
 Status ModelManager::UseDirectory(uint64_t operation, const ModelChange& change, EngineSpec& spec) const {
-  rooms_.operations.Report(operation, "checking the model's files", 0);
+  ENGRAM_CHECK_OK(Step(operation, "checking the model's files", 0));
   const EngineSpec now = spec;
   ENGRAM_TRY(spec.directory, ResolveAllowed(change.directory, options_.model_directories, "model directory"));
   std::error_code error;
@@ -252,7 +268,7 @@ Status ModelManager::UseDirectory(uint64_t operation, const ModelChange& change,
     ENGRAM_TRY(spec.tables[layer], ResolveAllowed(path, options_.model_directories, "packed table"));
   }
   if (change.sha256.empty()) return {};
-  ENGRAM_TRY(const std::string digest, DirectorySha256(spec.directory));
+  ENGRAM_TRY(const std::string digest, DirectorySha256(spec.directory, [&] { return CheckGoOn(operation); }));
   if (digest != change.sha256)
     return FailedPrecondition("the files in " + spec.directory.string() + " have sha256 " + digest + ", expected " +
                               change.sha256);
@@ -280,7 +296,7 @@ Status ModelManager::CheckMemory(const EngineSpec& spec) const {
 
 // Loads `spec` and lets it take the place of `old`, or its own if that is null.
 Status ModelManager::Replace(uint64_t operation, std::shared_ptr<Engine> old, const EngineSpec& spec) {
-  rooms_.operations.Report(operation, "loading", 0.1);
+  ENGRAM_CHECK_OK(Step(operation, "loading", 0.1));
   size_t place = 0;
   {
     std::lock_guard lock(mutex_);
@@ -294,7 +310,7 @@ Status ModelManager::Replace(uint64_t operation, std::shared_ptr<Engine> old, co
   };
   Result<std::unique_ptr<Engine>> loaded = Internal("the loader returned nothing");
   try {
-    loaded = options_.load(spec);
+    loaded = options_.load(spec, [&] { return CheckGoOn(operation); });
   } catch (...) {
     give_up();
     throw;
@@ -321,11 +337,8 @@ Status ModelManager::Replace(uint64_t operation, std::shared_ptr<Engine> old, co
 // everything is as it was: the fresh engine, dropped by the callers, is buried and with it its entry.
 Status ModelManager::Exchange(uint64_t operation, std::shared_ptr<Engine> old, std::shared_ptr<Engine> fresh,
                               const std::function<void()>& change) {
-  rooms_.operations.Report(operation, "publishing", 0.8);
-  {
-    std::lock_guard lock(mutex_);
-    if (stopping_) return Unavailable("the daemon is stopping");
-  }
+  ENGRAM_CHECK_OK(Step(operation, "publishing", 0.8));
+  ENGRAM_CHECK_OK(rooms_.operations.PassLastChance(operation));
   bool published = false;
   Status status;
   try {

@@ -46,9 +46,10 @@ struct ModelManagerOptions {
   std::chrono::milliseconds last_answers_timeout{5'000};
   size_t max_queued = 16;  // operations that wait
 
-  // Both are called on the swap thread and may block for minutes. `estimate` reads as little as it can.
+  // Both are called on the swap thread and may block for minutes. `estimate` reads as little as it can; `load` asks
+  // `go_on`, from any thread, between its steps and ends with its error.
   std::function<Result<MemoryNeed>(const EngineSpec&)> estimate;
-  std::function<Result<std::unique_ptr<Engine>>(const EngineSpec&)> load;
+  std::function<Result<std::unique_ptr<Engine>>(const EngineSpec&, const std::function<Status()>& go_on)> load;
   std::function<uint64_t()> available_bytes = AvailableMemoryBytes;
   PublishHook publish_hook = [](const auto&, const auto&, const std::function<void()>& publish) {
     publish();
@@ -82,9 +83,10 @@ class ModelManager {
   ModelManager(const ModelManager&) = delete;
   ModelManager& operator=(const ModelManager&) = delete;
 
-  // The operations. Each returns its id, or kResourceExhausted when the queue is full, kUnavailable when stopping,
-  // kNotFound for a model or plugin nobody serves. What needs the disk is checked when its turn has come, in this
-  // order: paths, digests, memory, files.
+  // The operations. Until the new engine is published each can be cancelled (Operations::Cancel()), then no more; the
+  // configured model's load cannot at all. Each returns its id, or kResourceExhausted when the queue is full,
+  // kUnavailable when stopping, kNotFound for a model or plugin nobody serves. What needs the disk is checked when its
+  // turn has come, in this order: paths, digests, memory, files.
 
   // The configured model, taken as it is, before any other operation is accepted; its plugins are those of models
   // loaded later while none is served.
@@ -142,6 +144,9 @@ class ModelManager {
 
   // The swap thread's.
   void Run();
+  // A step that can be the last: kCancelled, or kUnavailable when stopping.
+  Status Step(uint64_t operation, std::string stage, double progress) const;
+  Status CheckGoOn(uint64_t operation) const;  // any thread
   Status RunLoad(uint64_t operation, const ModelChange& change);
   Status RunSwap(uint64_t operation, const ModelChange& change);
   Status RunUnload(uint64_t operation, const std::string& name);

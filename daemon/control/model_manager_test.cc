@@ -40,7 +40,7 @@ class ModelManagerTest : public ::testing::Test {
     options_.model_directories = {dir_.path() / "models"};
     options_.plugin_directories = {dir_.path() / "plugins"};
     options_.estimate = [this](const EngineSpec&) -> Result<MemoryNeed> { return need_; };
-    options_.load = [this](const EngineSpec& spec) { return LoadEngine(spec); };
+    options_.load = [this](const EngineSpec& spec, const auto&) { return LoadEngine(spec); };
     listening_ = operations_.Listen([this](const Operation&) {
       std::lock_guard lock(mutex_);
       changed_.notify_all();
@@ -256,7 +256,7 @@ TEST_F(ModelManagerTest, DigestsAreChecked) {
 TEST_F(ModelManagerTest, MemoryIsCheckedBeforeAnythingLoads) {
   uint64_t loads = 0;
   options_.available_bytes = [] { return uint64_t{200} << 20; };
-  options_.load = [&](const EngineSpec& spec) {
+  options_.load = [&](const EngineSpec& spec, const auto&) {
     ++loads;
     return LoadEngine(spec);
   };
@@ -325,11 +325,38 @@ TEST_F(ModelManagerTest, AnEngineStillHeldEndsLaterOnTheSwapThread) {
   EXPECT_EQ(manager_->List().size(), 1u);
 }
 
+TEST_F(ModelManagerTest, ARunningLoadIsCancelledAndNothingOfItStays) {
+  Door door;
+  std::atomic<int> loads = 0;
+  options_.load = [&](const EngineSpec& spec, const auto& go_on) -> Result<std::unique_ptr<Engine>> {
+    if (++loads == 2) {
+      door.WaitOpen();
+      ENGRAM_CHECK_OK(go_on());
+    }
+    return LoadEngine(spec);
+  };
+  Start();
+  EXPECT_EQ(operations_.Cancel(1).error().code, ErrorCode::kFailedPrecondition);
+  const auto running = manager_->Swap({.directory = "dense-paper-hc4"});
+  door.WaitReached();
+  ASSERT_TRUE(operations_.Cancel(*running));
+  EXPECT_TRUE(operations_.Cancel(*running));  // it is being cancelled already
+  EXPECT_TRUE(operations_.Get(*running)->cancelling);
+  door.Open();
+  const Operation over = Over(running);
+  EXPECT_EQ(over.state, OperationState::kCancelled);
+  EXPECT_FALSE(over.error);
+  EXPECT_EQ(operations_.Cancel(*running).error().code, ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(Answer(), old_answer_);
+  EXPECT_EQ(manager_->List().size(), 1u);
+  EXPECT_EQ(Over(manager_->Swap({.directory = "dense-paper-hc4"})).state, OperationState::kSucceeded);
+}
+
 TEST_F(ModelManagerTest, TheQueueIsBoundedAndStopCancelsIt) {
   Door door;
   std::atomic<int> loads = 0;
   options_.max_queued = 2;
-  options_.load = [&](const EngineSpec& spec) {
+  options_.load = [&](const EngineSpec& spec, const auto&) {
     if (++loads == 2) door.WaitOpen();
     return LoadEngine(spec);
   };

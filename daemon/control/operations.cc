@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace engram {
 namespace {
@@ -69,16 +70,39 @@ void Operations::Report(uint64_t id, std::string stage, double progress) {
   });
 }
 
+Status Operations::CheckCancelled(uint64_t id) const {
+  std::lock_guard lock(mutex_);
+  return CancelledNow(id);
+}
+
+Status Operations::PassLastChance(uint64_t id) {
+  std::lock_guard lock(mutex_);
+  ENGRAM_CHECK_OK(CancelledNow(id));
+  settled_.insert(id);
+  return {};
+}
+
+Status Operations::CancelledNow(uint64_t id) const {
+  const auto found = operations_.find(id);
+  if (found == operations_.end() || !found->second.cancelling) return {};
+  return Error{ErrorCode::kCancelled, "operation " + std::to_string(id) + " was cancelled", {}};
+}
+
 void Operations::Finish(uint64_t id, const Status& status) {
   Change(id, [&](Operation& operation) {
     if (operation.state != OperationState::kRunning) return false;
-    operation.state = status ? OperationState::kSucceeded : OperationState::kFailed;
+    settled_.erase(id);
+    operation.cancelling = false;
+    operation.finished_unix_ms = UnixMs();
     if (status) {
+      operation.state = OperationState::kSucceeded;
       operation.progress = 1;
+    } else if (status.error().code == ErrorCode::kCancelled) {
+      operation.state = OperationState::kCancelled;
     } else {
+      operation.state = OperationState::kFailed;
       operation.error = status.error();
     }
-    operation.finished_unix_ms = UnixMs();
     return true;
   });
 }
@@ -86,15 +110,19 @@ void Operations::Finish(uint64_t id, const Status& status) {
 Status Operations::Cancel(uint64_t id) {
   Status status = NoSuchOperation(id);
   Change(id, [&](Operation& operation) {
-    if (operation.state != OperationState::kQueued) {
-      status = FailedPrecondition("operation " + std::to_string(id) + " is " + OperationStateName(operation.state) +
-                                  ": only a queued one can be cancelled");
-      return false;
-    }
     status = {};
-    operation.state = OperationState::kCancelled;
-    operation.finished_unix_ms = UnixMs();
-    return true;
+    if (operation.state == OperationState::kQueued) {
+      operation.state = OperationState::kCancelled;
+      operation.finished_unix_ms = UnixMs();
+      return true;
+    }
+    if (operation.state == OperationState::kRunning && !settled_.contains(id)) {
+      return !std::exchange(operation.cancelling, true);
+    }
+    const bool over = IsOver(operation.state);
+    status = FailedPrecondition("operation " + std::to_string(id) + " (" + operation.stage + ")" +
+                                (over ? " is over" : " cannot be cancelled any more"));
+    return false;
   });
   return status;
 }

@@ -2,6 +2,9 @@
 // Operations: what an operator asked for and takes long, such as loading a model: its state, progress and outcome, kept
 // for a while after the end. The registry runs nothing; whoever does the work reports here.
 //
+// A running operation is cancelled by asking it to end: whoever does the work looks at CheckCancelled() between steps,
+// undoes what it did, and finishes with that error.
+//
 // Any thread; nothing blocks. Listeners are called on the thread that reports, without a lock.
 #pragma once
 
@@ -11,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +36,7 @@ struct Operation {
   std::string target;     // what it acts on, e.g. a model's name
   std::string path;       // the file or directory it brings in; empty: none
   OperationState state = OperationState::kQueued;
+  bool cancelling = false;     // running, and asked to end
   std::string stage;           // what it does now or, when it is over, did last; for people
   double progress = 0;         // 0 to 1, never going back
   std::optional<Error> error;  // of kFailed
@@ -53,9 +58,14 @@ class Operations {
   [[nodiscard]] bool Start(uint64_t id);
   // What a running operation does now.
   void Report(uint64_t id, std::string stage, double progress);
-  // The end of a running operation: succeeded, or failed with the error.
+  // kCancelled once the operation was asked to end.
+  Status CheckCancelled(uint64_t id) const;
+  // The same; if it was not asked, from here on it cannot be.
+  Status PassLastChance(uint64_t id);
+  // The end of a running operation: succeeded, cancelled (kCancelled), or failed with the error.
   void Finish(uint64_t id, const Status& status);
-  // A queued operation is cancelled. kNotFound; kFailedPrecondition for one that runs or is over.
+  // A queued operation is cancelled, a running one asked to end, which may take it a while; it may also be done before.
+  // kNotFound; kFailedPrecondition for one that is past its last chance or over.
   Status Cancel(uint64_t id);
 
   // kNotFound for one that never was or is forgotten.
@@ -71,11 +81,13 @@ class Operations {
   // Changes the operation under the lock if `change` returns true, then tells the listeners. False: not there, or not
   // changed.
   bool Change(uint64_t id, const std::function<bool(Operation&)>& change);
+  Status CancelledNow(uint64_t id) const;  // mutex_ is held
   void ForgetOldest();
 
   const size_t history_;
   mutable std::mutex mutex_;
   std::map<uint64_t, Operation> operations_;  // guarded by mutex_, as all below
+  std::set<uint64_t> settled_;                // past their last chance, not over
   std::vector<std::weak_ptr<Listener>> listeners_;
   uint64_t next_id_ = 1;
   uint64_t revision_ = 0;

@@ -47,7 +47,7 @@ TEST(Operations, KeepTheErrorOfAFailure) {
   EXPECT_EQ(now.error->message, "m: bad");
 }
 
-TEST(Operations, OnlyQueuedOnesAreCancelled) {
+TEST(Operations, QueuedOnesAreCancelledAndRunningOnesAskedToEnd) {
   Operations operations;
   const uint64_t waiting = operations.Add("k", "a", "");
   const uint64_t running = operations.Add("k", "b", "");
@@ -55,7 +55,18 @@ TEST(Operations, OnlyQueuedOnesAreCancelled) {
   EXPECT_TRUE(operations.Cancel(waiting));
   EXPECT_FALSE(operations.Start(waiting));
   EXPECT_EQ(operations.Cancel(waiting).error().code, ErrorCode::kFailedPrecondition);
-  EXPECT_EQ(operations.Cancel(running).error().code, ErrorCode::kFailedPrecondition);
+  EXPECT_TRUE(operations.CheckCancelled(running));
+  EXPECT_TRUE(operations.Cancel(running));
+  EXPECT_EQ(operations.Get(running).value().state, OperationState::kRunning);
+  EXPECT_TRUE(operations.Get(running).value().cancelling);
+  EXPECT_EQ(operations.PassLastChance(running).error().code, ErrorCode::kCancelled);
+  operations.Finish(running, operations.CheckCancelled(running));
+  EXPECT_EQ(operations.Get(running).value().state, OperationState::kCancelled);
+  EXPECT_FALSE(operations.Get(running).value().error);
+  const uint64_t late = operations.Add("k", "c", "");
+  ASSERT_TRUE(operations.Start(late));
+  ASSERT_TRUE(operations.PassLastChance(late));
+  EXPECT_EQ(operations.Cancel(late).error().code, ErrorCode::kFailedPrecondition);
   EXPECT_EQ(operations.Cancel(99).error().code, ErrorCode::kNotFound);
   EXPECT_EQ(operations.Get(waiting).value().state, OperationState::kCancelled);
 }

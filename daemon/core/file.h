@@ -50,10 +50,11 @@ class ReadOnlyFile {
 };
 
 // A file written under a temporary name beside `path` that takes its place when it is complete: readers see the old
-// file or the new one, also after a power cut. Destroyed without Commit(), it leaves nothing behind. One thread.
+// file or the new one, also after a power cut. Destroyed without Commit(), it leaves nothing behind. One thread. Errors
+// are kIo, or kResourceExhausted for a full disk, and name the path.
 class FileReplacement {
  public:
-  // kNotFound when the directory does not exist, kIo otherwise.
+  // kNotFound when the directory does not exist.
   static Result<FileReplacement> Create(const std::filesystem::path& path);
   FileReplacement(FileReplacement&& other) noexcept = default;
   FileReplacement& operator=(FileReplacement&&) = delete;
@@ -61,9 +62,9 @@ class FileReplacement {
 
   const std::filesystem::path& path() const { return path_; }
   // Takes disk space for `size_bytes` now, so that a full disk is no surprise later; nothing where the file system
-  // cannot do that. kIo when there is not enough.
+  // cannot do that.
   Status Reserve(uint64_t size_bytes);
-  // kIo names path and offset.
+  // The error also names the offset.
   Status WriteAt(uint64_t offset, const void* src, size_t num_bytes);
   // Makes it `size_bytes` long (holes read as zeros), flushes it to the disk and renames it. Call once.
   Status Commit(uint64_t size_bytes);

@@ -45,11 +45,12 @@ class Sha256 {
 
 }  // namespace
 
-Result<std::string> FileSha256(const fs::path& path) {
+Result<std::string> FileSha256(const fs::path& path, const std::function<Status()>& go_on) {
   ENGRAM_TRY(const ReadOnlyFile file, ReadOnlyFile::Open(path));
   Sha256 digest;
   std::vector<char> chunk(std::min<uint64_t>(kChunkBytes, file.size_bytes()));
   for (uint64_t at = 0; at < file.size_bytes(); at += chunk.size()) {
+    if (go_on) ENGRAM_CHECK_OK(go_on());
     const size_t num_bytes = std::min<uint64_t>(chunk.size(), file.size_bytes() - at);
     ENGRAM_CHECK_OK(file.ReadAt(at, chunk.data(), num_bytes));
     digest.Add(chunk.data(), num_bytes);
@@ -57,7 +58,7 @@ Result<std::string> FileSha256(const fs::path& path) {
   return digest.Hex();
 }
 
-Result<std::string> DirectorySha256(const fs::path& directory) {
+Result<std::string> DirectorySha256(const fs::path& directory, const std::function<Status()>& go_on) {
   std::error_code error;
   std::vector<std::string> names;
   fs::directory_iterator entries(directory, error);
@@ -69,7 +70,7 @@ Result<std::string> DirectorySha256(const fs::path& directory) {
   std::sort(names.begin(), names.end());
   Sha256 digest;
   for (const std::string& name : names) {
-    ENGRAM_TRY(const std::string hex, FileSha256(directory / name));
+    ENGRAM_TRY(const std::string hex, FileSha256(directory / name, go_on));
     const std::string line = hex + "  " + name + "\n";
     digest.Add(line.data(), line.size());
   }

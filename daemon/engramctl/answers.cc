@@ -5,6 +5,8 @@
 #include <ctime>
 #include <utility>
 
+#include "core/json_value.h"
+
 namespace engram {
 
 namespace json = boost::json;
@@ -18,7 +20,7 @@ Result<json::object> Ask(const HttpClient& client, const HttpCall& call, std::st
 std::string TextAt(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr || value->is_null()) return {};
-  return value->is_string() ? std::string(value->as_string()) : json::serialize(*value);
+  return value->is_string() ? std::string(value->as_string()) : JsonText(*value);
 }
 
 std::string TimeAt(const json::object& object, std::string_view key) {

@@ -44,6 +44,7 @@ Command RollbackCommand();
 Command LocateCommand();
 Command TablesCommand();
 Command OverlayCommand();
+Command IndexCommand();
 Command CompactCommand();
 Command BackupCommand();
 Command JournalCommand();

@@ -16,7 +16,8 @@ namespace {
 namespace json = boost::json;
 
 std::vector<OptionSpec> SamplingOptions(std::vector<OptionSpec> own) {
-  for (const char* name : {"max-tokens", "temperature", "top-p", "top-k", "seed", "stop"}) own.push_back({name, true});
+  for (const char* name : {"max-tokens", "temperature", "top-p", "top-k", "seed", "stop", "overlay", "as-of"})
+    own.push_back({name, true});
   own.push_back({"no-engram"});
   own.push_back({"no-stream"});
   own.push_back({"json"});
@@ -41,7 +42,16 @@ Status AddSampling(const Arguments& arguments, json::object& request) {
     for (const std::string& text : arguments.All("stop")) stop.emplace_back(text);
     request["stop"] = std::move(stop);
   }
-  if (arguments.Has("no-engram")) request["engram"] = json::object{{"enabled", false}};
+  ENGRAM_TRY(const auto as_of, arguments.Integer("as-of", 0, kMax));
+  json::object engram;
+  if (arguments.Has("no-engram")) engram["enabled"] = false;
+  if (as_of) engram["as_of"] = *as_of;
+  if (arguments.Has("overlay")) {
+    json::array overlays;
+    for (const std::string& name : arguments.All("overlay")) overlays.emplace_back(name);
+    engram["overlays"] = std::move(overlays);
+  }
+  if (!engram.empty()) request["engram"] = std::move(engram);
   if (const auto model = arguments.Value("model")) request["model"] = *model;
   return {};
 }
@@ -166,6 +176,8 @@ constexpr const char* kSamplingHelp =
     "  --temperature X   0: the most likely token always\n"
     "  --top-p X, --top-k N, --seed N, --stop TEXT (may be repeated)\n"
     "  --no-engram       as if the model had no Engram memory\n"
+    "  --overlay NAME    with this overlay; may be repeated, later ones win\n"
+    "  --as-of VERSION   with the memory as it was at that version\n"
     "  --no-stream       print when all is there\n"
     "  --json            print the daemon's JSON, when streaming one event a line\n";
 

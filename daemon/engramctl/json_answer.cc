@@ -4,6 +4,8 @@
 #include <boost/json.hpp>
 #include <cstdio>
 
+#include "core/json_value.h"
+
 namespace engram {
 
 namespace json = boost::json;
@@ -28,7 +30,7 @@ std::string ShowMember(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr || value->is_null()) return "-";
   if (value->is_string()) return value->get_string().empty() ? "-" : std::string(value->get_string());
-  return json::serialize(*value);
+  return JsonText(*value);
 }
 
 std::string ShowBytes(const json::object& object, std::string_view key) {

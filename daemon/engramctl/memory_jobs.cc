@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// compact, backup and journal: what keeps the memory's history in order.
+// index, compact, backup and journal: what plans need to know, and what keeps the memory's history in order.
 #include <cstdio>
 
+#include "core/json_value.h"
 #include "engramctl/answers.h"
 #include "engramctl/follow.h"
 #include "journal/chain_verifier.h"
@@ -20,6 +21,11 @@ json::object WithModel(const Arguments& arguments, json::object request) {
 int RunCompact(const Arguments& arguments) {
   if (!arguments.words().empty()) return Report(InvalidArgument("compact takes options only"), true);
   return Operate(arguments, "/admin/v1/compact", WithModel(arguments, {}));
+}
+
+int RunIndex(const Arguments& arguments) {
+  if (arguments.words().size() != 1) return Report(InvalidArgument("index needs one FILE"), true);
+  return Operate(arguments, "/admin/v1/ngram-index", WithModel(arguments, {{"path", arguments.words()[0]}}));
 }
 
 int RunBackup(const Arguments& arguments) {
@@ -67,7 +73,7 @@ int VerifyFile(const Arguments& arguments, const std::string& path) {
     good = good && *verified;
   }
   if (arguments.Has("json")) {
-    std::printf("%s\n", json::serialize(json::object{{"ok", good}, {"models", std::move(list)}}).c_str());
+    std::printf("%s\n", JsonText(json::object{{"ok", good}, {"models", std::move(list)}}).c_str());
   } else if (models->empty()) {
     std::puts("no model has a history in it");
   }
@@ -119,6 +125,18 @@ Command CompactCommand() {
           "and serves from them, without a pause. Needs a\nstate directory and a key with the scope operate.\n\n") +
       kWaiting + kOnlineHelp;
   return {"compact", "fold commits into new base tables", kHelp.c_str(), RunCompact,
+          OnlineOptions({{"no-wait"}, {"json"}})};
+}
+
+Command IndexCommand() {
+  static const std::string kHelp =
+      std::string(
+          "Usage: engramctl index [OPTION]... FILE\n\nHas the daemon read a text like its traffic, so that plans name "
+          "the n-grams of it that share rows with an edit. FILE is\non the daemon's machine, in the model's directory "
+          "or "
+          "models.directories. Not kept over a restart.\n\n") +
+      kWaiting + kOnlineHelp;
+  return {"index", "know the n-grams of a text, for plans", kHelp.c_str(), RunIndex,
           OnlineOptions({{"no-wait"}, {"json"}})};
 }
 

@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 #include <cstdio>
 
+#include "core/json_value.h"
 #include "engramctl/commands.h"
 #include "engramctl/json_answer.h"
 #include "engramctl/text_table.h"
@@ -20,7 +21,7 @@ int PrintList(const Arguments& arguments, const char* target, const char* key, s
   const auto answer = JsonAnswer(client->Call(target));
   if (!answer) return Report(answer.error());
   if (arguments.Has("json")) {
-    std::printf("%s\n", json::serialize(*answer).c_str());
+    std::printf("%s\n", JsonText(*answer).c_str());
     return kDone;
   }
   std::vector<std::vector<std::string>> rows{std::move(header)};

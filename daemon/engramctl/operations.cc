@@ -6,6 +6,7 @@
 #include <ctime>
 #include <thread>
 
+#include "core/json_value.h"
 #include "engramctl/commands.h"
 #include "engramctl/follow.h"
 #include "engramctl/json_answer.h"
@@ -49,7 +50,7 @@ bool IsOver(const json::object& operation) {
 // Prints one that is over, or as it is now.
 int PrintOne(const json::object& operation, const Arguments& arguments) {
   if (arguments.Has("json")) {
-    std::printf("%s\n", json::serialize(operation).c_str());
+    std::printf("%s\n", JsonText(operation).c_str());
   } else {
     std::printf("operation %s, %s of %s: %s (%s)\n", ShowMember(operation, "id").c_str(),
                 ShowMember(operation, "kind").c_str(), ShowMember(operation, "target").c_str(),
@@ -62,7 +63,7 @@ int List(const HttpClient& client, const Arguments& arguments) {
   const auto answer = JsonAnswer(client.Call("/admin/v1/operations"));
   if (!answer) return Report(answer.error());
   if (arguments.Has("json")) {
-    std::printf("%s\n", json::serialize(*answer).c_str());
+    std::printf("%s\n", JsonText(*answer).c_str());
     return kDone;
   }
   std::vector<std::vector<std::string>> rows{
@@ -83,6 +84,13 @@ int Operations(const Arguments& arguments) {
   const auto id = ParseSigned(arguments.words()[0]);
   if (arguments.words().size() > 1 || !id || *id < 0)
     return Report(InvalidArgument("operations takes one number of an operation"), true);
+  if (arguments.Has("cancel")) {
+    HttpCall call{.method = "DELETE", .target = "/admin/v1/operations/" + std::to_string(*id)};
+    const auto cancelled = JsonAnswer(client->Send(call));
+    if (!cancelled) return Report(cancelled.error());
+    PrintOne(*cancelled, arguments);
+    return kDone;
+  }
   if (arguments.Has("follow")) return FollowOperation(*client, static_cast<uint64_t>(*id), arguments);
   const auto operation = JsonAnswer(client->Call("/admin/v1/operations/" + std::to_string(*id)));
   if (!operation) return Report(operation.error());
@@ -126,10 +134,11 @@ Command OperationsCommand() {
                                        "operations, newest first, or one of them; "
                                        "exits with 1 when that one\nfailed or was cancelled.\n\n"
                                        "  --follow       wait until it is over, its stages on standard error\n"
+                                       "  --cancel       end it: at once if it is queued, else at its next step\n"
                                        "  --json         as JSON\n") +
                                    kOnlineHelp;
   return {"operations", "what takes long: swaps, loads", kHelp.c_str(), Operations,
-          OnlineOptions({{"follow"}, {"json"}})};
+          OnlineOptions({{"follow"}, {"cancel"}, {"json"}})};
 }
 
 }  // namespace engram

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/json_value.h"
 #include "engramctl/commands.h"
 #include "engramctl/json_answer.h"
 #include "engramctl/text_table.h"
@@ -48,7 +49,7 @@ int StatusOf(const Arguments& arguments) {
   if (arguments.Has("json")) {
     const auto status = JsonAnswer(answer);
     if (!status) return Report(status.error());
-    std::printf("%s\n", json::serialize(*status).c_str());
+    std::printf("%s\n", JsonText(*status).c_str());
     return result;
   }
   std::printf("%s\n", ready->status == 200 ? "ready" : ("not ready: " + HttpClient::ErrorText(*ready)).c_str());

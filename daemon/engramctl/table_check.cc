@@ -24,7 +24,10 @@ int TableVerify(const Arguments&, const std::string& file) {
           progress.Wipe();
           std::fprintf(stderr, "engramctl: %s\n", text.c_str());
         },
-        [&](uint64_t pages) { progress.Show(pages * info.page_bytes); });
+        [&](uint64_t pages) -> Status {
+          progress.Show(pages * info.page_bytes);
+          return {};
+        });
   }();
   if (!found) return Report(found.error());
   if (found->damaged_pages > 0)

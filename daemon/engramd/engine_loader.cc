@@ -120,7 +120,8 @@ Result<MemoryNeed> EstimateMemory(const Settings& settings, const EngineSpec& sp
 }
 
 Result<std::unique_ptr<Engine>> LoadEngine(const Settings& settings, const EngineSpec& spec, PluginShelf& plugins,
-                                           MetricRegistry& metrics, const fs::path& state_dir) {
+                                           MetricRegistry& metrics, const fs::path& state_dir,
+                                           const std::function<Status()>& go_on) {
   ModelOptions options;
   options.name = spec.name;
   options.directory = spec.directory;
@@ -133,6 +134,7 @@ Result<std::unique_ptr<Engine>> LoadEngine(const Settings& settings, const Engin
   options.packed_tables = spec.tables;
   options.memory_budget_bytes = settings.memory.budget.Of(PhysicalMemoryBytes());
   options.retain_versions = settings.memory.journal.retain_versions;
+  options.go_on = go_on;
   options.read_timeout = settings.memory.read_timeout;
   options.lookahead_tokens = settings.memory.lookahead;
   const HotSetSettings& hot_set = settings.memory.hot_set;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -28,9 +29,11 @@ Result<EngineSpec> ConfiguredSpec(const Settings& settings);
 // files that are not what they should be.
 Result<MemoryNeed> EstimateMemory(const Settings& settings, const EngineSpec& spec, PluginShelf& plugins);
 
-// Blocks, maybe for minutes. `metrics` must outlive the engine. `state_dir` may be empty: there is none.
+// Blocks, maybe for minutes. `metrics` must outlive the engine. `state_dir` may be empty: there is none. `go_on`
+// is asked between steps, on any thread; its error ends the load.
 Result<std::unique_ptr<Engine>> LoadEngine(const Settings& settings, const EngineSpec& spec, PluginShelf& plugins,
-                                           MetricRegistry& metrics, const std::filesystem::path& state_dir);
+                                           MetricRegistry& metrics, const std::filesystem::path& state_dir,
+                                           const std::function<Status()>& go_on);
 
 // One line for the log: model, backbone and device, tiers.
 std::string DescribeEngine(const Engine& engine);

@@ -6,36 +6,28 @@
 
 namespace engram {
 
+Status LiveModels::Add(const std::shared_ptr<Engine>& fresh, const std::function<void()>& publish) {
+  if (journal_ == nullptr) {
+    ENGRAM_TRY(journal_, SharedJournal::Open(options_));
+  }
+  ENGRAM_TRY(std::shared_ptr<LiveMemory> live, LiveMemory::Open(options_, LiveModel::Of(fresh), journal_));
+  publish();
+  directory_.Publish(live);
+  std::lock_guard lock(mutex_);
+  memories_.push_back(std::move(live));
+  return {};
+}
+
 Status LiveModels::Publish(const std::shared_ptr<Engine>& old, const std::shared_ptr<Engine>& fresh,
                            const std::function<void()>& publish) {
-  std::shared_ptr<LiveMemory> live;
-  {
-    std::lock_guard lock(mutex_);
-    live = live_;
-  }
-  if (live == nullptr) {
-    if (fresh == nullptr) {
-      publish();
-      return {};
-    }
-    ENGRAM_TRY(live, LiveMemory::Open(options_, LiveModel::Of(fresh)));
-    publish();
-    directory_.Publish(live);
-    std::lock_guard lock(mutex_);
-    live_ = std::move(live);
-    return {};
-  }
-  // Only the first model's memory is live: a second journal beside it would need a directory of its own.
-  if (old == nullptr || old->model().name() != live->model().name) {
-    publish();
-    return {};
-  }
+  if (old == nullptr) return Add(fresh, publish);
+  ENGRAM_TRY(const std::shared_ptr<LiveMemory> live, directory_.Find(old->model().name()));
   if (fresh == nullptr) {
     publish();
     directory_.Remove(live.get());
     live->Stop();
     std::lock_guard lock(mutex_);
-    live_.reset();
+    std::erase(memories_, live);
     return {};
   }
   const auto exchanged = std::make_shared<std::promise<Status>>();
@@ -50,12 +42,12 @@ Status LiveModels::Publish(const std::shared_ptr<Engine>& old, const std::shared
 }
 
 void LiveModels::Stop() {
-  std::shared_ptr<LiveMemory> live;
+  std::vector<std::shared_ptr<LiveMemory>> memories;
   {
     std::lock_guard lock(mutex_);
-    live = live_;
+    memories = memories_;
   }
-  if (live != nullptr) live->Stop();
+  for (const auto& live : memories) live->Stop();
 }
 
 }  // namespace engram

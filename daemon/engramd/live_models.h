@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// LiveModels: keeps the journal and the models served in step: the first model gets a LiveMemory when it is published,
-// and a swap of that model goes through it, so that no commit falls between.
+// LiveModels: keeps the journal and the models served in step: each model gets a LiveMemory when it is published, all
+// on one journal, and a swap of a model goes through its own, so that no commit falls between.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include "control/live_memory.h"
 #include "control/live_memory_directory.h"
+#include "control/shared_journal.h"
 #include "core/result.h"
 #include "serve/engine.h"
 
@@ -28,10 +31,12 @@ class LiveModels {
   void Stop();
 
  private:
+  Status Add(const std::shared_ptr<Engine>& fresh, const std::function<void()>& publish);
   LiveMemoryOptions options_;
   LiveMemoryDirectory directory_;
+  std::shared_ptr<SharedJournal> journal_;  // of the thread that changes models; before the memories, which end first
   std::mutex mutex_;
-  std::shared_ptr<LiveMemory> live_;  // guarded by mutex_: of the first model
+  std::vector<std::shared_ptr<LiveMemory>> memories_;  // guarded by mutex_
 };
 
 }  // namespace engram

@@ -18,6 +18,7 @@
 #include <system_error>
 #include <thread>
 
+#include "control/memory_events.h"
 #include "control/model_manager.h"
 #include "control/operations.h"
 #include "core/file.h"
@@ -116,6 +117,7 @@ class Service {
   UniqueFd loaded_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};  // written when the first load is over
   Operations operations_;
   std::shared_ptr<void> listening_;
+  MemoryEvents memory_events_;
   LiveModels live_models_;
   std::optional<ModelManager> models_;
   std::unique_ptr<HttpServer> server_;
@@ -144,12 +146,15 @@ Status Service::Open() {
   ModelManagerOptions model_options = MakeModelManagerOptions(settings_, spec.directory, PluginDirectories(settings_));
   model_options.estimate = [this](const EngineSpec& wanted) { return EstimateMemory(settings_, wanted, plugins_); };
   const auto table_directories = model_options.model_directories;
-  live_models_.SetOptions(MakeLiveMemoryOptions(settings_, state_dir_ ? state_dir_->path() : ""));
+  LiveMemoryOptions memory_options = MakeLiveMemoryOptions(settings_, state_dir_ ? state_dir_->path() : "");
+  memory_options.on_event = [this](const MemoryEvent& event) { memory_events_.Add(event); };
+  live_models_.SetOptions(std::move(memory_options));
   model_options.publish_hook = [this](const auto& old, const auto& fresh, const auto& publish) {
     return live_models_.Publish(old, fresh, publish);
   };
-  model_options.load = [this](const EngineSpec& wanted) {
-    return LoadEngine(settings_, wanted, plugins_, metrics_, state_dir_ ? state_dir_->path() : std::filesystem::path());
+  model_options.load = [this](const EngineSpec& wanted, const std::function<Status()>& go_on) {
+    return LoadEngine(settings_, wanted, plugins_, metrics_, state_dir_ ? state_dir_->path() : std::filesystem::path(),
+                      go_on);
   };
   models_.emplace(std::move(model_options), ModelManager::Rooms{engines_, operations_, metrics_, plugins_});
   HttpOptions options = MakeHttpOptions(settings_);
@@ -160,6 +165,7 @@ Status Service::Open() {
   admin.operations = &operations_;
   admin.plugins = &plugins_;
   admin.memories = &live_models_.directory();
+  admin.memory_events = &memory_events_;
   admin.table_directories = table_directories;
   admin.backup_directories = BackupDirectories(settings_, state_dir_ ? state_dir_->path() : "");
   admin.memory_version = [this](const std::string& model) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/live_memory_directory.h"
+#include "control/memory_events.h"
 #include "control/model_manager.h"
 #include "control/operations.h"
 #include "plugin/plugin_shelf.h"
@@ -22,6 +23,7 @@ struct AdminServices {
   Operations* operations = nullptr;
   const PluginShelf* plugins = nullptr;
   const LiveMemoryDirectory* memories = nullptr;
+  const MemoryEvents* memory_events = nullptr;
   std::vector<std::filesystem::path> table_directories;   // what tables and texts may be read from
   std::vector<std::filesystem::path> backup_directories;  // where backups may be written; the first for a name alone
   // The version of that model's memory that a request coming in now would see; 0 is the base as shipped.

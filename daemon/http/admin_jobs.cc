@@ -36,6 +36,7 @@ Response StartJob(Operations& operations, JobName name,
   const auto progress = [&operations, id](const JobProgress& now) {
     operations.Report(id, now.stage,
                       now.total == 0 ? 0 : static_cast<double>(now.done) / static_cast<double>(now.total));
+    return operations.CheckCancelled(id);
   };
   start(progress, [&operations, id, call, summary = std::move(summary)](Result<T> result) {
     if (!result) {
@@ -65,7 +66,8 @@ Result<Response> PostCompact(const AdminServices& admin, const Request& request)
         uint64_t rows = 0;
         for (const CompactionReport::Table& table : report.tables) rows += table.rows_folded;
         return "folded " + std::to_string(rows) + " rows into " + std::to_string(report.tables.size()) +
-               " tables; the base is version " + std::to_string(report.base_version);
+               " tables; the base is version " + std::to_string(report.base_version) +
+               (report.problem.empty() ? "" : "; " + report.problem);
       });
 }
 

@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <utility>
 
+#include "core/json_value.h"
 #include "http/json_body.h"
 
 namespace engram {
@@ -25,6 +26,7 @@ json::object OperationJson(const Operation& operation) {
                       {"target", operation.target},
                       {"path", operation.path},
                       {"state", OperationStateName(operation.state)},
+                      {"cancelling", operation.cancelling},
                       {"stage", operation.stage},
                       {"progress", operation.progress},
                       {"error", nullptr},
@@ -35,8 +37,17 @@ json::object OperationJson(const Operation& operation) {
   return object;
 }
 
+std::string MemoryEventJson(const NumberedMemoryEvent& numbered) {
+  const MemoryEvent& event = numbered.event;
+  json::object object{{"number", numbered.number}, {"unix_ms", event.unix_ms}, {"kind", event.kind},
+                      {"model", event.model},      {"version", event.version}, {"rows", event.rows},
+                      {"overlay", nullptr}};
+  if (!event.name.empty()) object["overlay"] = event.name;
+  return json::serialize(object);
+}
+
 Response JsonResponse(const json::value& value, int status) {
-  return JsonTextResponse(status, json::serialize(value));
+  return JsonTextResponse(status, JsonText(value));
 }
 
 Response JsonTextResponse(int status, std::string text) {

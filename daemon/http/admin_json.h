@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "control/memory_events.h"
 #include "control/operations.h"
 #include "http/api_error.h"
 #include "http/json_fields.h"
@@ -21,6 +22,9 @@ Response JsonTextResponse(int status, std::string text);
 
 // As /admin/v1/operations shows it.
 boost::json::object OperationJson(const Operation& operation);
+
+// As the messages of /admin/v1/events have it.
+std::string MemoryEventJson(const NumberedMemoryEvent& event);
 
 // 202 {"operation": ID} with the operation's place as Location, or the error.
 Response Accepted(const Result<uint64_t>& operation);

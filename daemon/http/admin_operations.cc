@@ -46,7 +46,8 @@ void AddAdminOperationEndpoints(Router& router, const EndpointEnvironment& envir
     if (const Status cancelled = operations->Cancel(*id); !cancelled) return ErrorResponse(cancelled.error());
     const auto operation = operations->Get(*id);
     if (!operation) return ErrorResponse(operation.error());
-    return JsonResponse(OperationJson(*operation));
+    // One that runs ends at its next step.
+    return JsonResponse(OperationJson(*operation), IsOver(operation->state) ? 200 : 202);
   });
 }
 

@@ -75,7 +75,7 @@ Reply VerifyJournal(const LiveMemoryDirectory& memories, const Request& request)
   if (Status status = query.Finish(); !status) return ErrorResponse(status.error());
   if (!live) return ErrorResponse(live.error());
   DeferredReply reply = MakeDeferredReply();
-  (*live)->Verify([](const JobProgress&) {}, AnswerWith<JournalFindings>(reply.send, [](const JournalFindings& found) {
+  (*live)->Verify({}, AnswerWith<JournalFindings>(reply.send, [](const JournalFindings& found) {
                     std::string out;
                     AppendFindings(out, found);
                     return JsonTextResponse(200, std::move(out));

@@ -2,11 +2,11 @@
 #include "http/event_hub.h"
 
 #include <algorithm>
-#include <boost/json.hpp>
 #include <cstdlib>
 #include <utility>
 
 #include "core/json_text.h"
+#include "core/json_value.h"
 #include "http/admin_json.h"
 #include "http/generation_messages.h"
 #include "http/json_body.h"
@@ -53,9 +53,25 @@ void AppendOperations(std::string& out, const std::vector<Operation>& operations
   for (const Operation& operation : operations) {
     if (operation.revision <= revision) continue;
     if (out.back() != '[') out += ',';
-    out += boost::json::serialize(OperationJson(operation));
+    out += JsonText(OperationJson(operation));
   }
-  out += "]}";
+  out += ']';
+}
+
+// Those after number `last`. Of more than were kept since, the number is said.
+void AppendEvents(std::string& out, const std::vector<NumberedMemoryEvent>& events, uint64_t last) {
+  out += ",\"memory_events\":[";
+  for (const NumberedMemoryEvent& each : events) {
+    if (each.number <= last) continue;
+    if (out.back() != '[') out += ',';
+    out += MemoryEventJson(each);
+  }
+  const uint64_t skipped = events.empty() ? 0 : events.front().number - std::min(events.front().number, last + 1);
+  out += "],\"memory_events_skipped\":" + std::to_string(skipped);
+}
+
+uint64_t NewestNumber(const std::vector<NumberedMemoryEvent>& events) {
+  return events.empty() ? 0 : events.back().number;
 }
 
 }  // namespace
@@ -167,12 +183,14 @@ class EventHub::Subscriber final : public Channel {
   bool behind_ = false;  // a new snapshot is due
 };
 
-EventHub::EventHub(const MetricRegistry& metrics, const Operations* operations, std::function<std::string_view()> state)
-    : metrics_(metrics), operations_(operations), state_(std::move(state)) {}
+EventHub::EventHub(const MetricRegistry& metrics, const Operations* operations, const MemoryEvents* events,
+                   std::function<std::string_view()> state)
+    : metrics_(metrics), operations_(operations), events_(events), state_(std::move(state)) {}
 
 EventHub::Reading EventHub::Read() const {
   return {steady_clock::now(), ParseMetrics(metrics_.Text()), std::string(state_()),
-          operations_ == nullptr ? std::vector<Operation>() : operations_->List()};
+          operations_ == nullptr ? std::vector<Operation>() : operations_->List(),
+          events_ == nullptr ? std::vector<NumberedMemoryEvent>() : events_->List()};
 }
 
 bool EventHub::HasSubscribers() const {
@@ -214,6 +232,8 @@ std::string EventHub::Snapshot() const {
   for (const auto& [name, value] : last_.values) AppendValue(out, name, value);
   out += '}';
   AppendOperations(out, last_.operations, 0);
+  AppendEvents(out, last_.events, 0);
+  out += '}';
   return out;
 }
 
@@ -231,6 +251,8 @@ std::string EventHub::Delta(const Reading& now) const {
   }
   out += '}';
   AppendOperations(out, now.operations, NewestRevision(last_.operations));
+  AppendEvents(out, now.events, NewestNumber(last_.events));
+  out += '}';
   return out;
 }
 

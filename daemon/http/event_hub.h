@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // EventHub: the daemon's state as a stream for dashboards: a snapshot first, then what has changed, once per Tick() for
-// all subscribers. Made of the metrics and the operations; no rows are looked at. docs/websocket.md has the messages.
+// all subscribers. Made of the metrics, the operations and what happened to the memory; no rows are looked at.
+// docs/websocket.md has the messages.
 //
 // Threads: any; Tick() by one at a time. A subscriber that falls behind gets a new snapshot instead of what it missed,
 // so at most two messages wait for each.
@@ -16,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "control/memory_events.h"
 #include "control/operations.h"
 #include "core/metrics.h"
 #include "http/channel.h"
@@ -33,8 +35,10 @@ std::string SummaryJson(const MetricValues& before, const MetricValues& now, dou
 
 class EventHub {
  public:
-  // `operations` may be null. `state`: "ready", "loading" or "draining". All must outlive the hub, and it its channels.
-  EventHub(const MetricRegistry& metrics, const Operations* operations, std::function<std::string_view()> state);
+  // `operations` and `events` may be null. `state`: "ready", "loading" or "draining". All must outlive the hub, and it
+  // its channels.
+  EventHub(const MetricRegistry& metrics, const Operations* operations, const MemoryEvents* events,
+           std::function<std::string_view()> state);
 
   std::unique_ptr<Channel> Subscribe();
   // Sends what has changed since the last time; nothing without subscribers.
@@ -46,7 +50,8 @@ class EventHub {
     std::chrono::steady_clock::time_point time;
     MetricValues values;
     std::string state;
-    std::vector<Operation> operations;  // newest first
+    std::vector<Operation> operations;        // newest first
+    std::vector<NumberedMemoryEvent> events;  // oldest first
   };
   Reading Read() const;
   bool HasSubscribers() const;
@@ -56,6 +61,7 @@ class EventHub {
 
   const MetricRegistry& metrics_;
   const Operations* const operations_;
+  const MemoryEvents* const events_;
   const std::function<std::string_view()> state_;
 
   mutable std::mutex mutex_;

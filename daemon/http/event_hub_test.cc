@@ -12,7 +12,7 @@ namespace json = boost::json;
 
 class EventHubTest : public ::testing::Test {
  protected:
-  EventHubTest() : hub_(metrics_, &operations_, [this] { return state_; }) {}
+  EventHubTest() : hub_(metrics_, &operations_, &events_, [this] { return state_; }) {}
   // The messages that a subscriber would be sent now.
   static std::vector<json::object> Take(Channel& channel) {
     std::vector<json::object> messages;
@@ -21,6 +21,7 @@ class EventHubTest : public ::testing::Test {
   }
   MetricRegistry metrics_;
   Operations operations_;
+  MemoryEvents events_{3};
   std::string_view state_ = "loading";
   EventHub hub_;
 };
@@ -64,6 +65,31 @@ TEST_F(EventHubTest, ASnapshotThenWhatHasChanged) {
   messages = Take(*channel);
   EXPECT_TRUE(messages.at(0).at("metrics").as_object().empty());
   EXPECT_EQ(messages.at(0).at("operations").as_array().at(0).at("state"), "running");
+}
+
+TEST_F(EventHubTest, WhatHappensToTheMemoryIsToldOnceAndSoManyAtATime) {
+  const auto add = [&](const char* kind, uint64_t version) { events_.Add({kind, "m", "", version, 2, 1000}); };
+  add("commit", 1);
+  const auto channel = hub_.Subscribe();
+  json::object message = Take(*channel).at(0);
+  ASSERT_EQ(message.at("memory_events").as_array().size(), 1u);
+  EXPECT_EQ(message.at("memory_events").at(0), json::parse(R"({"number":1,"unix_ms":1000,"kind":"commit","model":"m",
+                                                              "version":1,"rows":2,"overlay":null})"));
+  hub_.Tick();
+  EXPECT_TRUE(Take(*channel).at(0).at("memory_events").as_array().empty());
+  events_.Add({"overlay_put", "m", "tenant", 1, 2, 1000});
+  add("rollback", 2);
+  hub_.Tick();
+  message = Take(*channel).at(0);
+  ASSERT_EQ(message.at("memory_events").as_array().size(), 2u);
+  EXPECT_EQ(message.at("memory_events").at(0).at("overlay"), "tenant");
+  EXPECT_EQ(message.at("memory_events_skipped"), 0);
+  for (uint64_t version = 3; version < 8; ++version) add("commit", version);
+  hub_.Tick();
+  message = Take(*channel).at(0);
+  EXPECT_EQ(message.at("memory_events").as_array().size(), 3u);
+  EXPECT_EQ(message.at("memory_events").at(0).at("version"), 5);
+  EXPECT_EQ(message.at("memory_events_skipped"), 2);
 }
 
 TEST_F(EventHubTest, WhoFallsBehindGetsANewSnapshot) {

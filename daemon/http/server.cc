@@ -60,7 +60,7 @@ struct HttpServer::Impl {
         admin(std::move(services)),
         metrics(registry, options.server_version),
         router(std::move(authenticator), MakeOriginPolicy(options)),
-        events(registry, admin.operations,
+        events(registry, admin.operations, admin.memory_events,
                [this, &engines]() -> std::string_view {
                  if (draining) return "draining";
                  return engines.Find("") ? "ready" : "loading";

@@ -2,6 +2,7 @@
 #include "memory/base_tables.h"
 
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 #include <numeric>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "core/sha256.h"
 #include "memory/packed_table.h"
 #include "memory/safetensors_rows.h"
+#include "plugin/plugin_host.h"
 
 namespace engram {
 
@@ -22,10 +24,34 @@ bool TierBudget::Take(uint64_t bytes) {
   return true;
 }
 
+// A table's rows; while a tier is attached, only as long as somebody wants them.
+struct BaseTables::LoadingSource {
+  engram_row_source rows;
+  std::function<Status()> go_on;
+  std::atomic<bool> loading{true};  // `go_on` may be asked
+
+  engram_row_source callbacks() {
+    engram_row_source source{};
+    source.context = this;
+    source.read = [](void* context, uint64_t first_row, uint64_t num_rows, uint8_t* dst, engram_message* message) {
+      const auto& self = *static_cast<const LoadingSource*>(context);
+      if (self.loading) {
+        if (const Status wanted = self.go_on(); !wanted) {
+          WriteMessage(message, wanted.error().message);
+          return StatusFromErrorCode(wanted.error().code);
+        }
+      }
+      return self.rows.read(self.rows.context, first_row, num_rows, dst, message);
+    };
+    return source;
+  }
+};
+
 // One layer's rows as they are stored: one of the two tables.
 struct BaseTables::StoredTable {
   std::unique_ptr<SafetensorsTable> safetensors;
   std::unique_ptr<PackedTable> packed;
+  std::unique_ptr<LoadingSource> loading;  // if the load can be ended
 
   uint32_t layer() const { return packed ? packed->info().layer : safetensors->layer(); }
   uint64_t num_rows() const { return packed ? packed->info().num_rows : safetensors->num_rows(); }
@@ -169,7 +195,7 @@ Result<std::unique_ptr<BaseTables>> BaseTables::Open(BaseTablesOptions options, 
   auto share = std::make_unique<BudgetShare>(std::move(budget), tier_bytes);
 
   std::vector<std::unique_ptr<TableChain>> chains;
-  for (const StoredTable& table : tables) {
+  for (StoredTable& table : tables) {
     engram_table_desc desc{};
     desc.layer = table.layer();
     desc.model = options.model_name.c_str();
@@ -178,8 +204,17 @@ Result<std::unique_ptr<BaseTables>> BaseTables::Open(BaseTablesOptions options, 
     desc.row_bytes = table.row_bytes();
     desc.row_format = table.row_format();
     desc.source = table.source();
-    ENGRAM_TRY(auto chain, TableChain::Attach(tiers, desc));
-    chains.push_back(std::move(chain));
+    if (options.go_on) {
+      table.loading.reset(new LoadingSource{desc.source, options.go_on});
+      desc.source = table.loading->callbacks();
+    }
+    auto chain = TableChain::Attach(tiers, desc);
+    if (table.loading) {
+      table.loading->loading = false;
+      ENGRAM_CHECK_OK(options.go_on());  // rather than what a tier says of it
+    }
+    if (!chain) return std::move(chain).error();
+    chains.push_back(*std::move(chain));
   }
   auto base = std::make_unique<BaseTables>(std::move(chains));
   base->row_format_ = tables.front().row_format();

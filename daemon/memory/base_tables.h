@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -44,6 +45,7 @@ struct BaseTablesOptions {
   std::vector<TierSpec> tiers;
   std::map<uint32_t, std::filesystem::path> packed_tables;  // by model layer; the others' rows are in model_dir
   std::optional<HotSetOptions> hot_sets;                    // not given: caches start cold
+  std::function<Status()> go_on;  // asked while tables load, on any thread; its error ends that
 };
 
 class BaseTables {
@@ -81,6 +83,7 @@ class BaseTables {
   std::optional<HotSets::Progress> warm_up() const;  // none where caches start cold
 
  private:
+  struct LoadingSource;
   struct StoredTable;
   struct BudgetShare;
   // In this order: chains detach before their sources go, and the budget's share is given back after both.

@@ -17,6 +17,7 @@ namespace {
 // part at some level.
 constexpr uint32_t kBits = 6;
 constexpr uint32_t kLevels = (64 + kBits - 1) / kBits;
+constexpr uint64_t kLineBytes = 64;
 
 // Bijective: the finaliser of splitmix64.
 uint64_t Mix(uint64_t x) {
@@ -186,14 +187,21 @@ RowMap::~RowMap() {
   if (root_ != nullptr) Node::Drop(static_cast<Node*>(root_));
 }
 
-RowMap::RowMap(const RowMap& other) : root_(other.root_), size_(other.size_), num_bytes_(other.num_bytes_) {
+RowMap::RowMap(const RowMap& other)
+    : root_(other.root_),
+      filter_(other.filter_),
+      size_(other.size_),
+      num_bytes_(other.num_bytes_),
+      row_bytes_(other.row_bytes_) {
   if (root_ != nullptr) root_->refs.fetch_add(1, std::memory_order_relaxed);
 }
 
 RowMap::RowMap(RowMap&& other) noexcept
     : root_(std::exchange(other.root_, nullptr)),
+      filter_(std::move(other.filter_)),
       size_(std::exchange(other.size_, 0)),
-      num_bytes_(std::exchange(other.num_bytes_, 0)) {}
+      num_bytes_(std::exchange(other.num_bytes_, 0)),
+      row_bytes_(std::exchange(other.row_bytes_, 0)) {}
 
 RowMap& RowMap::operator=(const RowMap& other) {
   return *this = RowMap(other);
@@ -201,13 +209,16 @@ RowMap& RowMap::operator=(const RowMap& other) {
 
 RowMap& RowMap::operator=(RowMap&& other) noexcept {
   std::swap(root_, other.root_);
+  filter_.swap(other.filter_);
   std::swap(size_, other.size_);
   std::swap(num_bytes_, other.num_bytes_);
+  std::swap(row_bytes_, other.row_bytes_);
   return *this;
 }
 
 RowMap::Entry RowMap::Find(uint64_t row) const {
   const uint64_t hash = Mix(row);
+  if (root_ == nullptr || !filter_->MayHave(hash)) return {};
   const auto* node = static_cast<const Node*>(root_);
   for (uint32_t level = 0; node != nullptr; ++level) {
     const uint64_t bit = BitAt(hash, level);
@@ -223,55 +234,79 @@ RowMap::Entry RowMap::Find(uint64_t row) const {
 }
 
 void RowMap::FindEach(std::span<const uint64_t> rows, Entry* found) const {
+  std::fill_n(found, rows.size(), Entry{});
+  if (root_ == nullptr) return;
+  std::array<uint64_t, kFindRows> hashes;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    hashes[i] = Mix(rows[i]);
+    filter_->Prefetch(hashes[i]);
+  }
   struct Way {
     uint64_t hash;
-    const Node* node;  // nullptr: at its end
+    const Node* node;
     Slot* const* slot;
+    uint32_t row;  // index in `rows`
     bool is_leaf;
+  };
+  struct End {
     const Leaf* leaf;
+    uint32_t row;
   };
   std::array<Way, kFindRows> ways;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    ways[i] = {Mix(rows[i]), static_cast<const Node*>(root_), nullptr, false, nullptr};
-  }
-  bool going = root_ != nullptr;
-  for (uint32_t level = 0; going; ++level) {
-    // A node's head, then one of its slots, then what that refers to: three lines of memory, each asked for in one turn
-    // and used in the next.
-    for (size_t i = 0; i < rows.size(); ++i) {
-      Way& way = ways[i];
-      if (way.node == nullptr) continue;
+  std::array<End, kFindRows> ends;
+  const uint64_t leaf_bytes = sizeof(Leaf) + row_bytes_;
+  uint32_t num_ways = 0;
+  uint32_t num_ends = 0;
+  for (uint32_t i = 0; i < rows.size(); ++i)
+    if (filter_->MayHave(hashes[i])) ways[num_ways++] = {hashes[i], static_cast<const Node*>(root_), nullptr, i, false};
+  // A node's head, then one of its slots, then what that refers to: three lines of memory, each asked for in one turn
+  // and used in the next. Ways that go on move to the front.
+  for (uint32_t level = 0; num_ways > 0; ++level) {
+    uint32_t going = 0;
+    for (uint32_t i = 0; i < num_ways; ++i) {
+      Way way = ways[i];
       const uint64_t bit = BitAt(way.hash, level);
-      if ((way.node->present & bit) == 0) {
-        way.node = nullptr;
-        continue;
-      }
+      if ((way.node->present & bit) == 0) continue;
       way.slot = way.node->slots() + way.node->PlaceOf(bit);
       way.is_leaf = (way.node->leaves & bit) != 0;
       __builtin_prefetch(way.slot);
+      ways[going++] = way;
     }
-    going = false;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      Way& way = ways[i];
-      if (way.node == nullptr) continue;
-      __builtin_prefetch(*way.slot);
-      if (!way.is_leaf) {
-        way.node = static_cast<const Node*>(*way.slot);
-        going = true;
-        continue;
+    num_ways = std::exchange(going, 0);
+    for (uint32_t i = 0; i < num_ways; ++i) {
+      const Way way = ways[i];
+      const Slot* const next = *way.slot;
+      __builtin_prefetch(next);
+      if (way.is_leaf) {
+        const auto* leaf = static_cast<const Leaf*>(next);
+        // Who asks for a row copies it: its lines come while others are looked for.
+        for (uint64_t at = kLineBytes; at < leaf_bytes; at += kLineBytes)
+          __builtin_prefetch(reinterpret_cast<const uint8_t*>(leaf) + at);
+        ends[num_ends++] = {leaf, way.row};
+      } else {
+        ways[going] = way;
+        ways[going++].node = static_cast<const Node*>(next);
       }
-      way.leaf = static_cast<const Leaf*>(*way.slot);
-      way.node = nullptr;
     }
+    num_ways = going;
   }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const Leaf* leaf = ways[i].leaf;
-    found[i] = leaf != nullptr && leaf->row == rows[i] ? Entry{leaf->version, leaf->bytes()} : Entry{};
+  for (uint32_t i = 0; i < num_ends; ++i) {
+    const auto [leaf, row] = ends[i];
+    if (leaf->row == rows[row]) found[row] = {leaf->version, leaf->bytes()};
   }
+}
+
+void RowMap::ReserveFilter() {
+  if (filter_ != nullptr && !filter_->full()) return;
+  auto filter = std::make_shared<RowFilter>(size_ + 1);
+  ForEach([&](uint64_t row, const Entry&) { filter->Add(Mix(row)); });
+  filter_ = std::move(filter);
 }
 
 void RowMap::Set(uint64_t row, uint64_t version, std::span<const uint8_t> bytes) {
   const uint64_t hash = Mix(row);
+  ReserveFilter();
+  row_bytes_ = std::max<uint64_t>(row_bytes_, bytes.size());
   struct LeafDrop {
     void operator()(Leaf* leaf) const { Leaf::Drop(leaf); }
   };
@@ -290,6 +325,7 @@ void RowMap::Set(uint64_t row, uint64_t version, std::span<const uint8_t> bytes)
       num_bytes_ += leaf->num_bytes();
       ++size_;
       node->Insert(bit, leaf.release(), true);
+      filter_->Add(hash);
       return;
     }
     Slot*& slot = node->slots()[node->PlaceOf(bit)];
@@ -309,6 +345,7 @@ void RowMap::Set(uint64_t row, uint64_t version, std::span<const uint8_t> bytes)
     node->leaves &= ~bit;
     num_bytes_ += leaf.release()->num_bytes();
     ++size_;
+    filter_->Add(hash);
     return;
   }
 }
@@ -349,10 +386,12 @@ void RowMap::Erase(uint64_t row) {
   num_bytes_ -= root->num_bytes();
   Node::Free(root);
   root_ = nullptr;
+  filter_ = nullptr;
 }
 
 void RowMap::ForEach(const std::function<void(uint64_t row, const Entry&)>& visit) const {
   const std::function<void(const Node&)> walk = [&](const Node& node) {
+    for (uint32_t i = 0; i < node.count(); ++i) __builtin_prefetch(node.slots()[i]);
     node.ForEachSlot([&](Slot* slot, bool is_leaf) {
       if (!is_leaf) return walk(*static_cast<const Node*>(slot));
       const auto& leaf = *static_cast<const Leaf*>(slot);

@@ -9,14 +9,16 @@
 #include <span>
 #include <vector>
 
+#include "memory/row_filter.h"
+
 namespace engram {
 
 // Row id -> the row's bytes and the version that wrote it. A value: copying shares everything, in constant time; a copy
 // is never changed by changes of another. Reading or copying a map that no thread changes: any threads at once, without
-// locks. A hash array mapped trie: a lookup follows one pointer per level, about log64(rows) levels. Changes copy the
-// nodes on the way to the row that another map shares, and work in place on those that this map alone holds. Changes
-// may throw std::bad_alloc; the map is then as before. Dropping the last map of a version takes time for each of its
-// rows.
+// locks. A hash array mapped trie: a lookup follows one pointer per level, about log64(rows) levels; most rows that are
+// not there a filter rules out before. Changes copy the nodes on the way to the row that another map shares, and work
+// in place on those that this map alone holds. Changes may throw std::bad_alloc; the map is then as before. Dropping
+// the last map of a version takes time for each of its rows.
 class RowMap {
  public:
   struct Entry {
@@ -33,8 +35,8 @@ class RowMap {
 
   bool empty() const { return size_ == 0; }
   uint64_t size() const { return size_; }
-  // Bytes this map holds alone or together with others, nodes and rows.
-  uint64_t resident_bytes() const { return num_bytes_; }
+  // Bytes this map holds alone or together with others: nodes, rows, filter.
+  uint64_t resident_bytes() const { return num_bytes_ + (filter_ == nullptr ? 0 : filter_->num_bytes()); }
 
   // Nothing found: bytes is nullptr.
   Entry Find(uint64_t row) const;
@@ -50,9 +52,13 @@ class RowMap {
   struct Slot;
   struct Leaf;
   struct Node;
-  Slot* root_ = nullptr;  // a node with slots, or nullptr
+  // A filter that has all rows of this map and room for one more.
+  void ReserveFilter();
+  Slot* root_ = nullptr;               // a node with slots, or nullptr
+  std::shared_ptr<RowFilter> filter_;  // shared with maps of other versions; nullptr: empty
   uint64_t size_ = 0;
   uint64_t num_bytes_ = 0;
+  uint64_t row_bytes_ = 0;  // of the longest row so far
 };
 
 // All edits of one memory version. Immutable once shared.

@@ -2,7 +2,6 @@
 #include "memory/memory_view.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace engram {
 
@@ -25,20 +24,20 @@ bool MemoryView::patches(uint32_t layer) const {
                      [layer](const auto& overlay) { return overlay->has_rows(layer); });
 }
 
-void MemoryView::PatchRows(uint32_t layer, std::span<const uint64_t> ids, uint32_t row_bytes, uint8_t* rows) const {
+void MemoryView::FindRows(uint32_t layer, std::span<const uint64_t> ids, const uint8_t** found) const {
+  std::fill_n(found, ids.size(), nullptr);
   if (edits != nullptr && !edits->layers[layer].empty()) {
-    std::array<RowMap::Entry, RowMap::kFindRows> found;
-    for (size_t first = 0; first < ids.size(); first += found.size()) {
-      const std::span<const uint64_t> some = ids.subspan(first, std::min(found.size(), ids.size() - first));
-      edits->layers[layer].FindEach(some, found.data());
-      for (size_t i = 0; i < some.size(); ++i)
-        if (found[i].bytes != nullptr) std::memcpy(rows + (first + i) * row_bytes, found[i].bytes, row_bytes);
+    std::array<RowMap::Entry, RowMap::kFindRows> entries;
+    for (size_t first = 0; first < ids.size(); first += entries.size()) {
+      const std::span<const uint64_t> some = ids.subspan(first, std::min(entries.size(), ids.size() - first));
+      edits->layers[layer].FindEach(some, entries.data());
+      for (size_t i = 0; i < some.size(); ++i) found[first + i] = entries[i].bytes;
     }
   }
   for (const auto& overlay : overlays) {
     if (!overlay->has_rows(layer)) continue;
     for (size_t i = 0; i < ids.size(); ++i)
-      if (const uint8_t* bytes = overlay->FindRow(layer, ids[i])) std::memcpy(rows + i * row_bytes, bytes, row_bytes);
+      if (const uint8_t* bytes = overlay->FindRow(layer, ids[i])) found[i] = bytes;
   }
 }
 

@@ -27,11 +27,12 @@ struct MemoryView {
   // The guarded entry that holds after `tail` (compressed ids, oldest first), or nullptr. Of several overlays the
   // longest suffix wins, among equals the later overlay.
   const OverlayContent::Guarded* FindGuarded(std::span<const int32_t> tail) const;
-  // Whether PatchRows() of the layer has anything to do.
+  // Whether FindRows() of the layer finds anything at all.
   bool patches(uint32_t layer) const;
-  // Writes over those base rows that the view has otherwise: row ids[i] of a layer lies at rows + i * row_bytes. An
-  // overlay's row wins over an edited one, a later overlay's over an earlier one's.
-  void PatchRows(uint32_t layer, std::span<const uint64_t> ids, uint32_t row_bytes, uint8_t* rows) const;
+  // What the view has in place of the base's rows ids[i] of a layer: found[i] is [row_bytes], valid as long as the
+  // view, or nullptr: the base's row. An overlay's row wins over an edited one, a later overlay's over an earlier
+  // one's.
+  void FindRows(uint32_t layer, std::span<const uint64_t> ids, const uint8_t** found) const;
 };
 
 // A guarded entry that holds at one token.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <iterator>
 #include <mutex>
 #include <utility>
@@ -17,10 +18,11 @@ struct ModelMemory::Impl {
   Impl(ModelMemoryOptions opened, Geometry expanded, CompressedMap compressed)
       : options(std::move(opened)), geometry(std::move(expanded)), map(std::move(compressed)) {}
 
-  Result<std::shared_ptr<BaseTables>> OpenBase(std::map<uint32_t, std::filesystem::path> packed_tables) const {
+  Result<std::shared_ptr<BaseTables>> OpenBase(std::map<uint32_t, std::filesystem::path> packed_tables,
+                                               const std::function<Status()>& go_on) const {
     ENGRAM_TRY(std::unique_ptr<BaseTables> base,
                BaseTables::Open({options.model_name, options.model_dir, options.config.head_dim, options.tiers,
-                                 std::move(packed_tables), options.hot_sets},
+                                 std::move(packed_tables), options.hot_sets, go_on},
                                 geometry, budget));
     return reclaimer->Track(std::shared_ptr<BaseTables>(std::move(base)));
   }
@@ -61,7 +63,7 @@ Result<std::unique_ptr<ModelMemory>> ModelMemory::Open(ModelMemoryOptions option
   impl->budget = std::make_shared<TierBudget>(impl->options.budget_bytes);
   ENGRAM_TRY(impl->reclaimer, Reclaimer::Create());
   impl->overlays = std::make_shared<OverlayDirectory>(impl->reclaimer);
-  ENGRAM_TRY(impl->base, impl->OpenBase(impl->options.packed_tables));
+  ENGRAM_TRY(impl->base, impl->OpenBase(impl->options.packed_tables, impl->options.go_on));
   ENGRAM_TRY(impl->codec, RowCodec::Create(impl->base->row_format(), impl->options.config.head_dim));
 
   // Geometry has the layers in the file's order, in which primes and row ids come; the backbone counts them ascending.
@@ -157,7 +159,7 @@ std::vector<uint64_t> ModelMemory::retained_versions() const {
 
 Result<std::shared_ptr<BaseTables>> ModelMemory::OpenBase(
     std::map<uint32_t, std::filesystem::path> packed_tables) const {
-  ENGRAM_TRY(std::shared_ptr<BaseTables> base, impl_->OpenBase(std::move(packed_tables)));
+  ENGRAM_TRY(std::shared_ptr<BaseTables> base, impl_->OpenBase(std::move(packed_tables), {}));
   if (base->row_format() != row_format())
     return InvalidArgument("the tables have row format " + std::to_string(base->row_format()) + ", the model's have " +
                            std::to_string(row_format()));
@@ -235,11 +237,16 @@ Status ModelMemory::ReadRows(const MemoryView& view, uint32_t layer_index, std::
                              ", the table of layer " + std::to_string(chain.layer()) + " has " +
                              std::to_string(chain.num_rows()));
   ChainScratch scratch;
+  std::vector<const uint8_t*> found(view.patches(layer_index) ? std::min<size_t>(RowGather::kReadRows, ids.size()) : 0);
   for (size_t first = 0; first < ids.size(); first += RowGather::kReadRows) {
-    const auto count = static_cast<uint32_t>(std::min<size_t>(RowGather::kReadRows, ids.size() - first));
-    ENGRAM_CHECK_OK(chain.Read(ids.data() + first, count, dst + first * row_bytes(), scratch));
+    const auto some = ids.subspan(first, std::min<size_t>(RowGather::kReadRows, ids.size() - first));
+    uint8_t* const rows = dst + first * row_bytes();
+    ENGRAM_CHECK_OK(chain.Read(some.data(), static_cast<uint32_t>(some.size()), rows, scratch));
+    if (found.empty()) continue;
+    view.FindRows(layer_index, some, found.data());
+    for (size_t i = 0; i < some.size(); ++i)
+      if (found[i] != nullptr) std::memcpy(rows + i * row_bytes(), found[i], row_bytes());
   }
-  view.PatchRows(layer_index, ids, row_bytes(), dst);
   return {};
 }
 

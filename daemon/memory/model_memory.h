@@ -48,6 +48,7 @@ struct ModelMemoryOptions {
   std::optional<HotSetOptions> hot_sets;                    // not given: caches start cold
   std::chrono::milliseconds read_timeout = RowGather::kReadTimeout;  // of a layer's rows in a batch
   uint32_t lookahead_tokens = 1024;  // of a prompt, whose rows are read before a batch asks for them; 0: none
+  std::function<Status()> go_on;     // asked while Open() loads, on any thread; its error ends it
 };
 
 // Where a view takes a row from.

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/json/value_to.hpp>
 #include <filesystem>
 #include <fstream>
@@ -313,6 +314,28 @@ TEST_F(ModelMemoryTest, KeepsTheBudget) {
   EXPECT_EQ(over.error().message, "the tiers would take " + std::to_string(table_bytes) + " bytes (\"dram\" " +
                                       std::to_string(table_bytes) + "), the budget is " +
                                       std::to_string(options.budget_bytes));
+}
+
+TEST(ModelMemory, ALoadEndsWhenNobodyWantsItAnyMore) {
+  std::atomic<int> asked = 0;
+  std::atomic<int> wanted = 1;
+  ModelMemoryOptions options = SmallModelOptions();
+  options.go_on = [&]() -> Status {
+    if (asked++ < wanted) return {};
+    return Error{ErrorCode::kCancelled, "enough", {}};
+  };
+  const auto ended = ModelMemory::Open(options, Map());
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(ended.error().message, "enough");
+  wanted = 1'000'000;
+  const auto memory = OpenMemory(options);
+  const int during_load = asked;
+  EXPECT_GT(during_load, 2);
+  // Nothing after the load asks any more.
+  ReadTables(*memory);
+  EXPECT_TRUE(memory->OpenBase({}));
+  EXPECT_EQ(asked, during_load);
 }
 
 }  // namespace

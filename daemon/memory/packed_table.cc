@@ -105,7 +105,7 @@ engram_row_source PackedTable::source() const {
 }
 
 Result<PackedTable::Findings> PackedTable::Verify(const std::function<void(const std::string&)>& report,
-                                                  const std::function<void(uint64_t)>& progress) const {
+                                                  const std::function<Status(uint64_t)>& progress) const {
   return FromSdk("verifying a packed table", [&]() -> Result<Findings> {
     Findings findings;
     Sha256 sha;
@@ -116,8 +116,7 @@ Result<PackedTable::Findings> PackedTable::Verify(const std::function<void(const
         report(sdk::DamagedPageText(info_, page, path().string()));
       }
       if (stated) sha.Update({bytes, uint64_t{info_.RowsIn(page)} * info_.row_bytes});
-      progress(page + 1);
-      return {};
+      return progress(page + 1);
     }));
     findings.content_checked = stated && findings.damaged_pages == 0;
     findings.content_matches = findings.content_checked && sha.Finish() == info_.content_digest;

@@ -49,9 +49,10 @@ class PackedTable {
     bool content_checked = false;  // the file states a digest, and no page was damaged
     bool content_matches = false;
   };
-  // Reads every page. `report` is called with one sentence per damaged page, `progress` with the pages done.
+  // Reads every page. `report` is called with one sentence per damaged page, `progress` with the pages done; its error
+  // ends it.
   Result<Findings> Verify(const std::function<void(const std::string&)>& report,
-                          const std::function<void(uint64_t)>& progress) const;
+                          const std::function<Status(uint64_t)>& progress) const;
 
  private:
   PackedTable(ReadOnlyFile file, const sdk::PackedTableInfo& info) : file_(std::move(file)), info_(info) {}

@@ -146,8 +146,11 @@ TEST_P(PackedShape, ReadsBackEveryRow) {
   ASSERT_FALSE(beyond);
   EXPECT_EQ(beyond.error().code, ErrorCode::kInvalidArgument);
   uint64_t done = 0;
-  const auto found =
-      (*table)->Verify([](const std::string& text) { ADD_FAILURE() << text; }, [&](uint64_t pages) { done = pages; });
+  const auto found = (*table)->Verify([](const std::string& text) { ADD_FAILURE() << text; },
+                                      [&](uint64_t pages) {
+                                        done = pages;
+                                        return Status();
+                                      });
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_TRUE(found->content_checked && found->content_matches);
   EXPECT_EQ(done, info.num_pages);
@@ -248,7 +251,8 @@ TEST_F(PackedTableTest, EveryPartOfAPageIsChecked) {
         EXPECT_THAT(read.error().message, HasSubstr(place));
         EXPECT_TRUE((*table)->Read(15, 15, rows.data())) << "the other pages are fine";
         std::vector<std::string> reports;
-        const auto found = (*table)->Verify([&](const std::string& text) { reports.push_back(text); }, [](uint64_t) {});
+        const auto found = (*table)->Verify([&](const std::string& text) { reports.push_back(text); },
+                                            [](uint64_t) { return Status(); });
         ASSERT_TRUE(found);
         EXPECT_EQ(found->damaged_pages, 1u);
         EXPECT_FALSE(found->content_checked);
@@ -284,7 +288,7 @@ TEST_F(PackedTableTest, ContentDigestIsOfTheRowsAlone) {
   Put(Mutated(intact, [](uint8_t* header) { header[72] ^= 1; }));
   const auto table = PackedTable::Open(file_);
   ASSERT_TRUE(table);
-  const auto found = (*table)->Verify([](const std::string&) {}, [](uint64_t) {});
+  const auto found = (*table)->Verify([](const std::string&) {}, [](uint64_t) { return Status(); });
   ASSERT_TRUE(found);
   EXPECT_TRUE(found->content_checked);
   EXPECT_FALSE(found->content_matches);

@@ -130,6 +130,7 @@ engram_batch_rows* RowGather::Begin(uint32_t num_tokens, std::span<const BatchRo
     ids_.resize(std::max(ids_.size(), rows_per_layer_));
     unique_.resize(std::max(unique_.size(), rows_per_layer_));
     index_.resize(std::max(index_.size(), rows_per_layer_));
+    patches_.resize(std::max(patches_.size(), size_t{num_tokens} * num_columns_));
   } catch (const std::bad_alloc&) {
     error_ = ResourceExhausted("no memory for the rows of a batch of " + std::to_string(num_tokens) + " tokens, " +
                                std::to_string(num_columns_) + " rows of " + std::to_string(row_bytes_) +
@@ -258,6 +259,12 @@ const uint64_t* RowGather::IdsOf(const BatchRowIds& run, uint32_t token, const L
 
 Status RowGather::Gather(Layer& layer) {
   try {
+    for (const BatchRowIds& run : runs_) {
+      const uint8_t** const patches = PatchesOf(run, layer);
+      if (patches == nullptr) continue;
+      for (uint32_t t = 0; t < run.num_tokens; ++t)
+        run.view->FindRows(layer.index, {IdsOf(run, t, layer), num_columns_}, patches + uint64_t{t} * num_columns_);
+    }
     for (const auto& base : bases_) ENGRAM_CHECK_OK(GatherBase(layer, *base));
     for (const BatchRowIds& run : runs_) Patch(layer, run);
     Add(layer.batches, 1);
@@ -271,12 +278,19 @@ Status RowGather::Gather(Layer& layer) {
 Status RowGather::GatherBase(Layer& layer, const BaseTables& base) {
   TableChain& table = base.chain(layer.index);
   uint64_t num_ids = 0;
+  uint64_t num_patched = 0;
   uint64_t max_id = 0;
   for (const BatchRowIds& run : runs_) {
     if (run.view->base.get() != &base) continue;
+    const uint8_t* const* patch = PatchesOf(run, layer);
     for (uint32_t t = 0; t < run.num_tokens; ++t) {
       const uint64_t* ids = IdsOf(run, t, layer);
       for (uint32_t c = 0; c < num_columns_; ++c) {
+        // What the base has of rows that are shown otherwise, nobody needs: no tier is asked for them.
+        if (patch != nullptr && *patch++ != nullptr) {
+          ++num_patched;
+          continue;
+        }
         max_id = std::max(max_id, ids[c]);
         ids_[num_ids++] = ids[c];
       }
@@ -297,32 +311,40 @@ Status RowGather::GatherBase(Layer& layer, const BaseTables& base) {
                          distinct + uint64_t{first} * row_bytes_));
   }
   Spread(layer, base, distinct, num_ids);
-  Add(layer.rows_requested, num_ids);
+  Add(layer.rows_requested, num_ids + num_patched);
   Add(layer.rows_read, num_unique);
   return {};
 }
 
+// Where the rows of a run are that its view has otherwise than the base; nullptr: it has none.
+const uint8_t** RowGather::PatchesOf(const BatchRowIds& run, const Layer& layer) {
+  return run.view->patches(layer.index) ? &patches_[uint64_t{run.first_token} * num_columns_] : nullptr;
+}
+
 // The distinct rows lie packed in order of first appearance, perhaps at the buffer's own start. Then row k's source is
 // at or before k, and its place at or after k, so going backwards every row is moved before its bytes are overwritten.
-void RowGather::Spread(Layer& layer, const BaseTables& base, const uint8_t* distinct, uint64_t num_ids) const {
+void RowGather::Spread(Layer& layer, const BaseTables& base, const uint8_t* distinct, uint64_t num_ids) {
   uint64_t k = num_ids;
   for (auto run = runs_.rbegin(); run != runs_.rend(); ++run) {
     if (run->view->base.get() != &base) continue;
+    const uint8_t* const* patches = PatchesOf(*run, layer);
     const uint64_t first = uint64_t{run->first_token} * num_columns_;
-    for (uint64_t place = first + uint64_t{run->num_tokens} * num_columns_; place-- > first;) {
+    for (uint64_t i = uint64_t{run->num_tokens} * num_columns_; i-- > 0;) {
+      if (patches != nullptr && patches[i] != nullptr) continue;
       const uint8_t* from = distinct + uint64_t{index_[--k]} * row_bytes_;
-      uint8_t* to = layer.buffer.data + place * row_bytes_;
+      uint8_t* to = layer.buffer.data + (first + i) * row_bytes_;
       if (from != to) std::memcpy(to, from, row_bytes_);
     }
   }
 }
 
-void RowGather::Patch(Layer& layer, const BatchRowIds& run) const {
+// After Spread(), which may still need what lies in their places.
+void RowGather::Patch(Layer& layer, const BatchRowIds& run) {
   const uint64_t token_bytes = uint64_t{num_columns_} * row_bytes_;
   uint8_t* rows = layer.buffer.data + run.first_token * token_bytes;
-  if (run.view->patches(layer.index)) {
-    for (uint32_t t = 0; t < run.num_tokens; ++t)
-      run.view->PatchRows(layer.index, {IdsOf(run, t, layer), num_columns_}, row_bytes_, rows + t * token_bytes);
+  if (const uint8_t* const* patches = PatchesOf(run, layer)) {
+    for (uint64_t i = 0; i < uint64_t{run.num_tokens} * num_columns_; ++i)
+      if (patches[i] != nullptr) std::memcpy(rows + i * row_bytes_, patches[i], row_bytes_);
   }
   for (const GuardedMatch& match : run.guarded) {
     const auto memory = match.entry->memory.find(layer.index);

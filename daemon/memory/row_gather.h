@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// RowGather: the rows of one batch at a time, layer by layer, into dense buffers: what the base's tier chains have,
-// with each run's edits and overlays over it. Runs of one batch may have different views, and even different bases.
+// RowGather: the rows of one batch at a time, layer by layer, into dense buffers: each run's edits and overlays, and
+// for all other rows what the base's tier chains have. Runs of one batch may have different views, and even different
+// bases.
 //
 // A batch is Begin(), Await() per layer, End(), all on the engine thread. Small batches whose tiers never block are
 // gathered inside Await(); all others by the thread "rows-0", which works through the layers while the backbone
@@ -123,8 +124,9 @@ class RowGather {
   Status Read(TableChain& chain, const uint64_t* ids, uint32_t num_ids, uint8_t* dst);
   Error NoAnswer() const;
   const uint64_t* IdsOf(const BatchRowIds& run, uint32_t token, const Layer& layer) const;
-  void Spread(Layer& layer, const BaseTables& base, const uint8_t* distinct, uint64_t num_ids) const;
-  void Patch(Layer& layer, const BatchRowIds& run) const;
+  const uint8_t** PatchesOf(const BatchRowIds& run, const Layer& layer);
+  void Spread(Layer& layer, const BaseTables& base, const uint8_t* distinct, uint64_t num_ids);
+  void Patch(Layer& layer, const BatchRowIds& run);
 
   const uint32_t num_columns_;
   const uint32_t row_bytes_;
@@ -148,6 +150,7 @@ class RowGather {
   std::vector<uint64_t> ids_;
   std::vector<uint64_t> unique_;
   std::vector<uint32_t> index_;
+  std::vector<const uint8_t*> patches_;  // [num_tokens][num_columns]: rows that a run's view has otherwise, or nullptr
   ChainScratch scratch_;
   Buffer distinct_;  // rows of one of several bases
 

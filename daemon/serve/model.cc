@@ -157,10 +157,12 @@ Result<std::unique_ptr<Model>> Model::Load(ModelOptions options) {
                                                   .retain_versions = options.retain_versions,
                                                   .hot_sets = std::move(options.hot_sets),
                                                   .read_timeout = options.read_timeout,
-                                                  .lookahead_tokens = options.lookahead_tokens},
+                                                  .lookahead_tokens = options.lookahead_tokens,
+                                                  .go_on = options.go_on},
                                                  std::move(map)));
     rows = model->memory_.get();
   }
+  if (options.go_on) ENGRAM_CHECK_OK(options.go_on());
   ENGRAM_TRY(model->backbone_,
              Backbone::Open(std::move(options.backbone), options.directory, options.backbone_options, *rows));
   if (Status same = CheckBackbone(model->backbone_->info(), config, model->memory_.get()); !same)

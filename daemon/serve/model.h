@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -32,6 +33,7 @@ struct ModelOptions {
   std::optional<HotSetOptions> hot_sets;                             // not given: caches start cold
   std::chrono::milliseconds read_timeout = RowGather::kReadTimeout;  // of a layer's rows in a step
   uint32_t lookahead_tokens = 1024;  // of a prompt, whose rows are read before a step needs them; 0: none
+  std::function<Status()> go_on;     // asked between the steps of a load, on any thread; its error ends the load
 };
 
 class Model {

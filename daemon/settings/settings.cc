@@ -146,7 +146,7 @@ void ReadJournal(MapReader reader, JournalSettings& journal) {
   reader.Integer("max_overlays", journal.max_overlays, 1, 1'000'000);
   reader.Size("overlay_quota", journal.overlay_quota_bytes, 1u << 10, 1u << 30);
   reader.Size("overlay_total", journal.overlay_total_bytes, 1u << 10, uint64_t{1} << 46);
-  reader.Size("compaction_rate", journal.compaction_bytes_per_s, 1u << 20, uint64_t{1} << 46);
+  reader.Size("compaction_rate", journal.compaction_bytes_per_s, 1u << 10, uint64_t{1} << 46);
   reader.Finish();
 }
 

@@ -94,7 +94,17 @@ TEST_F(EngramctlMemoryTest, FindsChangesReviewsAndReverts) {
   EXPECT_EQ(Json({"diff", "0", "3"}).at("total").as_int64(), 16);
   EXPECT_THAT(Ctl({"rollback", "0", "--note", "sorry"}).out, StartsWith("version 4: "));
   EXPECT_THAT(Ctl({"log", "--limit", "1"}).out, AllOf(HasSubstr("rollback to 0"), Not(HasSubstr("all ones"))));
-  EXPECT_THAT(Ctl({"generate", "--max-tokens", "8", "--temperature", "0", kText}).out, HasSubstr("Tokyo"));
+  const auto generate = [&](std::vector<std::string> options) {
+    std::vector<std::string> words{"generate", "--max-tokens", "8", "--temperature", "0"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.push_back(kText);
+    return Ctl(std::move(words));
+  };
+  EXPECT_THAT(generate({}).out, HasSubstr("Tokyo"));
+  // With ones for what it knows of it, it says something else.
+  const std::string changed = generate({"--as-of", "1"}).out;
+  EXPECT_NE(changed, generate({}).out);
+  EXPECT_THAT(generate({"--as-of", "99"}).err, HasSubstr("HTTP 404"));
 
   const std::string entries = Write("entries.json", edits);
   EXPECT_THAT(Ctl({"overlay", "put", "draft", entries, "--ttl", "3600"}).out,
@@ -102,13 +112,19 @@ TEST_F(EngramctlMemoryTest, FindsChangesReviewsAndReverts) {
   EXPECT_THAT(Ctl({"overlay", "list"}).out, HasSubstr("draft"));
   EXPECT_EQ(Json({"overlay", "get", "draft"}).at("entries").as_array().size(), 16u);
   EXPECT_THAT(Ctl({"locate", "--overlay", "draft", kText}).out, HasSubstr(first_row + "+"));
+  EXPECT_EQ(generate({"--overlay", "draft"}).out, changed);
   EXPECT_THAT(Ctl({"overlay", "delete", "draft"}).out, HasSubstr("erased from the journal: yes"));
   EXPECT_EQ(Ctl({"overlay", "get", "draft"}).status, 1);
   EXPECT_EQ(Ctl({"overlay", "list"}).out, "no overlays\n");
 
+  EXPECT_THAT(Ctl({"index", "/etc/passwd"}).err, HasSubstr("outside the allowed directories"));
+  EXPECT_THAT(Ctl({"index", std::string(ENGRAM_TEST_SOURCE_DIR) + "/models/lexicon/config.json"}).out,
+              HasSubstr("n-grams of"));
   EXPECT_THAT(Ctl({"compact"}).out, HasSubstr("succeeded")) << daemon_->err();
   EXPECT_THAT(Ctl({"backup", "one"}).out, HasSubstr("succeeded"));
   EXPECT_THAT(Ctl({"journal", "status"}).out, HasSubstr("version         4"));
+  EXPECT_THAT(Ctl({"operations", "2", "--cancel"}).err, HasSubstr("is over"));
+  EXPECT_THAT(Ctl({"operations", "2", "--json"}).out, HasSubstr("\"progress\":1,"));
   EXPECT_EQ(Ctl({"journal", "verify"}).out, "4 commits, the chain holds\n");
   daemon_->Signal(SIGTERM);
   EXPECT_EQ(daemon_->Wait(), 0);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Swaps of model, tier and backbone under load, and the admin routes around them. ENGRAMD_SWAPS: how many (30).
+// Swaps of model, table, tier and backbone under load, and the admin routes around them. ENGRAMD_SWAPS: how many (30).
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { Daemon, binary, vectorModelDir } from './daemon.mjs';
+import { Daemon, binary, engramctl, vectorModelDir } from './daemon.mjs';
 
 const NUM_SWAPS = Number(process.env.ENGRAMD_SWAPS ?? 30);
 const NUM_STREAMS = 32;
@@ -81,7 +82,7 @@ before(async () => {
   daemon = await Daemon.start({
     model: models[0],
     settings: [`models.directories=[${dir}/models]`, `plugins.directories=[${dir}/plugins]`, 'model.name=served',
-      'backbone.options.threads=2'],
+      'backbone.options.threads=2', 'memory.journal.compaction_rate=1KiB'],
   });
 });
 
@@ -199,13 +200,26 @@ function footprint() {
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 test(`${NUM_SWAPS} swaps under ${NUM_STREAMS} streams`, { timeout: 3_600_000 }, async () => {
-  const known = [await answersNow()];
-  await succeed('models/swap', { model: models[1] });
-  known.push(await answersNow());
-  for (let i = 0; i < PROMPTS.length; ++i) assert.notEqual(known[0][i], known[1][i]);
+  // Two tables for a layer of each model, and the answers with each. The journal keeps which one a model has now.
+  const tables = models.map((model, m) => [0, 1].map((seed) => {
+    const file = path.join(dir, 'models', `table-${m}-${seed}.ngt`);
+    execFileSync(engramctl, ['table', 'synth', '--model', model, '--layer', '1', '--format', 'bf16', '--seed', `${seed}`,
+      '--out', file], { stdio: 'ignore' });
+    return file;
+  }));
+  const known = [];
+  for (const m of [0, 1]) {
+    await succeed('models/swap', { model: models[m] });
+    for (const file of tables[m]) {
+      await succeed('tables/swap', { layer: 1, path: file });
+      known.push(await answersNow());
+    }
+  }
+  for (const a of known) for (const b of known) if (a !== b) assert.notDeepEqual(a, b);
+  const answersBy = (model, table) => known[2 * model + table];
 
   let running = true;
-  const seen = [0, 0];
+  const seen = known.map(() => 0);
   const client = async (number) => {
     for (let i = number; running; ++i) {
       const prompt = i % PROMPTS.length;
@@ -230,16 +244,19 @@ test(`${NUM_SWAPS} swaps under ${NUM_STREAMS} streams`, { timeout: 3_600_000 }, 
   failed.catch(() => (running = false));
 
   const samples = [];
-  const now = { model: 1, dram: 0, backbone_cpu: 0 };
+  const now = { model: 1, table: [1, 1], dram: 0, backbone_cpu: 0 };
   const counted = await daemon.metric('engramd_generated_tokens_total', 'model="served"');
   let slowest = 0;
   try {
     for (let i = 0; i < NUM_SWAPS && running; ++i) {
-      const kind = ['model', 'dram', 'backbone_cpu'][i % 3];
-      now[kind] = 1 - now[kind];
+      const kind = ['model', 'table', 'dram', 'backbone_cpu'][i % 4];
+      if (kind !== 'table') now[kind] = 1 - now[kind];
       const begin = performance.now();
       if (kind === 'model') {
         await succeed('models/swap', { model: models[now.model] });
+      } else if (kind === 'table') {
+        now.table[now.model] = 1 - now.table[now.model];
+        await succeed('tables/swap', { layer: 1, path: tables[now.model][now.table[now.model]] });
       } else {
         const file = kind === 'dram' ? 'tier_dram' : 'backbone_cpu';
         await succeed('plugins/swap', { name: kind, path: now[kind] === 1 ? `${file}-2` : file });
@@ -251,15 +268,17 @@ test(`${NUM_SWAPS} swaps under ${NUM_STREAMS} streams`, { timeout: 3_600_000 }, 
     running = false;
     await failed;
   }
-  assert.ok(seen[0] > 0 && seen[1] > 0, 'both models answered');
+  assert.ok(seen[0] + seen[1] > 0 && seen[2] + seen[3] > 0, 'both models answered');
+  assert.ok(seen[0] + seen[2] > 0 && seen[1] + seen[3] > 0, 'from both tables');
   assert.ok((await daemon.metric('engramd_generated_tokens_total', 'model="served"')) > counted);
-  assert.deepEqual(await answersNow(), known[now.model]);
+  assert.deepEqual(await answersNow(), answersBy(now.model, now.table[now.model]));
+  assert.equal((await daemon.get('/admin/v1/journal/verify')).json.ok, true);
   assert.equal((await daemon.get('/admin/v1/models')).json.models.length, 1);
 
   const third = Math.floor(samples.length / 3);
   const [warm, last] = [samples.slice(third, 2 * third), samples.slice(-third)];
   const of = (part, key) => Math.round(median(part.map((sample) => sample[key])));
-  console.log(`${samples.length} swaps, ${seen[0] + seen[1]} answers (${seen[0]} and ${seen[1]} by model), 0 failed or mixed; ` +
+  console.log(`${samples.length} swaps, ${seen.reduce((a, b) => a + b)} answers (${seen.join(', ')} by model and table), 0 failed or mixed; ` +
     `slowest swap ${Math.round(slowest)} ms; medians of the middle and the last third: ` +
     ['rss', 'maps', 'libraries', 'fds'].map((key) => `${key} ${of(warm, key)} -> ${of(last, key)}`).join(', '));
   for (const sample of samples) assert.ok(sample.libraries <= 2, `${sample.libraries} plugin files are mapped`);
@@ -267,6 +286,48 @@ test(`${NUM_SWAPS} swaps under ${NUM_STREAMS} streams`, { timeout: 3_600_000 }, 
   if (SANITIZED) return;
   assert.ok(of(last, 'rss') <= of(warm, 'rss') * 1.05 + 8, 'resident memory grows');
   assert.ok(of(last, 'maps') <= of(warm, 'maps') + 16, 'mappings grow');
+});
+
+// Operations that run when they are asked to end: whatever they were about to do does not happen.
+test('a model load is cancelled while it runs, and a compaction', async () => {
+  const big = path.join(dir, 'models', 'big');
+  fs.cpSync(models[1], big, { recursive: true });
+  // Long enough to be met while its digest is computed, whatever the machine.
+  fs.writeFileSync(path.join(big, 'notes.bin'), '');
+  fs.truncateSync(path.join(big, 'notes.bin'), 40e9); // sparse
+  const answers = await answersNow();
+  const cancel = async (id) => {
+    const asked = await daemon.call('DELETE', `/admin/v1/operations/${id}`);
+    assert.ok([200, 202].includes(asked.status), asked.text);
+    let operation;
+    await daemon.until(async () => {
+      operation = (await daemon.get(`/admin/v1/operations/${id}`)).json;
+      return !['queued', 'running'].includes(operation.state);
+    });
+    assert.equal((await daemon.call('DELETE', `/admin/v1/operations/${id}`)).status, 409);
+    return operation;
+  };
+  for (const route of ['models/load', 'models/swap']) {
+    const { json: { operation: id } } = await daemon.post(`/admin/v1/${route}`, {
+      model: big, sha256: '0'.repeat(64), ...(route === 'models/load' ? { name: 'big' } : {}) });
+    await daemon.until(async () => (await daemon.get(`/admin/v1/operations/${id}`)).json.stage.includes('checking'));
+    const operation = await cancel(id);
+    assert.equal(operation.state, 'cancelled', JSON.stringify(operation));
+    assert.equal(operation.error, null);
+    assert.equal(operation.cancelling, false);
+  }
+  assert.deepEqual(await answersNow(), answers);
+  assert.equal((await daemon.get('/admin/v1/models')).json.models.length, 1);
+
+  const values = Array.from({ length: 32 }, () => 0.5);
+  await daemon.post('/admin/v1/commits', { edits: [{ layer: 1, row: 1, values }] });
+  const journal = (await daemon.get('/admin/v1/journal')).json;
+  const { json: { operation: id } } = await daemon.post('/admin/v1/compact', {});
+  const folding = await daemon.get(`/admin/v1/operations/${id}`); // for minutes, at the rate of these settings
+  assert.equal(folding.json.state, 'running', folding.text);
+  assert.equal((await cancel(id)).state, 'cancelled');
+  const after = (await daemon.get('/admin/v1/journal')).json;
+  assert.deepEqual([after.base_version, after.running_job], [journal.base_version, '']);
 });
 
 test('keys: reading needs read, changing needs operate', async () => {
