@@ -44,6 +44,7 @@ def main():
     parser.add_argument("--build", default=os.path.join(serve_bench.ROOT, "build/release"))
     parser.add_argument("--cache", default="4MiB")
     parser.add_argument("--delay-us", type=int, default=500)
+    parser.add_argument("--stores", type=int, nargs="+", default=[0, 1, 2], help="which of the stores above")
     parser.add_argument("--weights", default="native")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=200, help="decoded by each stream")
@@ -59,7 +60,7 @@ def main():
         f"{args.delay_us} us": f"    - {{name: far, plugin: fault_tier, options: {{delay_us: {args.delay_us}}}}}\n",
     }
     print(f"{'store':>14} {'streams':>7} {'by the step':>12} {'when sampled':>13} {'ratio':>6}  us a token: stall, lead")
-    for name, memory in stores.items():
+    for name, memory in [list(stores.items())[number] for number in args.stores]:
         results = {}
         for number in range(args.rounds):
             for lookahead in (0, 1024):
