@@ -173,7 +173,9 @@ void WriteToolsAsText(const ToolParams& params, const ToolCallSyntax& syntax, js
       message.erase("tool_calls");
     } else if (message.at("role") == "tool") {
       message["role"] = "user";
-      json::string content = "Result of " + json::string(message.at("tool_call_id").as_string()) + ": ";
+      json::string content("Result of ");
+      content.append(message.at("tool_call_id").as_string());
+      content.append(": ");
       content.append(message.at("content").as_string());
       message["content"] = std::move(content);
     }

@@ -245,7 +245,7 @@ test('tool calls that must come, whole and streamed', async () => {
 
     // The client's own way of putting the pieces together.
     const chunks = [];
-    const stream = client.chat.completions.stream({ ...callBody, ...more });
+    const stream = client.beta.chat.completions.stream({ ...callBody, ...more });
     stream.on('chunk', (chunk) => chunks.push(chunk));
     const streamed = await stream.finalChatCompletion();
     checkCall(streamed.choices[0].message.tool_calls[0]);
