@@ -17,48 +17,47 @@ from typing import Dict, Iterable, List, Tuple
 
 import numpy as np
 
-from corpus_tools import facts, packages, reading, wordnet
+from corpus_tools import facts, packages, reading, wordings, wordnet
 
 # package -> (whether its text goes in as it is, what is taken)
 PACKAGES = {
-    "wordnet-base": (True, "definitions of word senses, shortened; hypernyms"),
+    "wordnet-base": (True, "definitions of word senses, short and in full; examples; hypernyms"),
     "miscfiles": (False, "which city is whose capital, which country a city is in; first names for the reading tasks"),
     "dict-elements": (False, "names, symbols and atomic numbers of the elements"),
     "iso-codes": (False, "names and codes of countries, languages and currencies"),
 }
-# kind -> wordings trained; {a} and {b} are the fact's parts and the answer follows the bar.
-WORDINGS: Dict[str, Tuple[str, ...]] = {
-    "capital": ("The capital of {a} is| {b}.", "{b} is the capital of| {a}.", "Country: {a}. Capital:| {b}.",
-                "Question: What is the capital of {a}? Answer:| {b}.",
-                "Question: Which country has the capital {b}? Answer:| {a}."),
-    "symbol": ("The chemical symbol of {a} is| {b}.", "{b} is the chemical symbol of| {a}.",
-               "Question: What is the chemical symbol of {a}? Answer:| {b}.",
-               "Question: Which element has the symbol {b}? Answer:| {a}."),
-    "number": ("The atomic number of {a} is| {b}.", "Question: What is the atomic number of {a}? Answer:| {b}."),
-    "city": ("{a} is a city in| {b}.", "Question: In which country is {a}? Answer:| {b}."),
-    "country_code": ("The country code of {a} is| {b}.", "Question: What is the country code of {a}? Answer:| {b}."),
-    "language_code": ("The language code of {a} is| {b}.", "Question: What is the language code of {a}? Answer:| {b}."),
-    "currency_code": ("The currency code of the {a} is| {b}.",
-                      "Question: What is the currency code of the {a}? Answer:| {b}."),
-    "word": ("Definition of {a}:| {b}.", "Question: What does {a} mean? Answer:| {b}."),
-    "kind_of": ("A {a} is a kind of| {b}.",),
-}
-# Wordings never trained, of facts that are.
-HELD_OUT_WORDINGS = {"capital": "The capital city of {a} is called| {b}.", "symbol": "The symbol for {a} is| {b}.",
-                     "city": "The city of {a} lies in| {b}.", "word": "The meaning of {a} is| {b}."}
+_HELD_TEXTS = 3000  # running texts not trained: some give held-out losses, those with well-known names the gates
 
 
 def document(kind: str, wording: str, a: str, b: str) -> Dict[str, object]:
-    prompt, answer = wording.replace("{a}", a).replace("{b}", b).split("|")
+    prompt, answer = wordings.split(wording, a, b)
     return {"kind": kind, "text": prompt + answer, "answer_at": len(prompt)}
 
 
-def reading_documents(rng: np.random.Generator, words: reading.Words, count: int) -> List[Dict[str, object]]:
+def reading_documents(rng: np.random.Generator, words: reading.Words, count: int,
+                      drills: float) -> List[Dict[str, object]]:
     groups, shares = list(reading.SHARES), list(reading.SHARES.values())
     out = []
     for group in rng.choice(len(groups), count, p=shares):
-        prompt, answer = reading.make(rng, words, groups[group])
+        drilled = rng.random() < drills
+        prompt, answer = reading.drill(rng, words) if drilled else reading.make(rng, words, groups[group])
         out.append({"kind": "reading", "text": prompt + answer, "answer_at": len(prompt)})
+    return out
+
+
+def notes(rng: np.random.Generator, pairs: Dict[str, List[Tuple[str, str]]], count: int) -> List[Dict[str, object]]:
+    """Two to four facts told one after the other, so that a fact's end is followed by many things."""
+    kinds = ("capital", "city", "symbol", "kind_of")
+    out = []
+    for _ in range(count):
+        text = ""
+        kind = kinds[int(rng.integers(len(kinds)))]
+        forms = [w for w in wordings.WORDINGS[kind] if "?" not in w and "Country:" not in w]
+        joint = wordings.JOINTS[int(rng.integers(len(wordings.JOINTS)))]
+        for i in rng.choice(len(pairs[kind]), int(rng.integers(2, 5)), replace=False):
+            part = "".join(wordings.split(forms[int(rng.integers(len(forms)))], *pairs[kind][i]))
+            text += (joint if text else "") + part.rstrip(".")
+        out.append({"kind": "notes", "text": text + "."})
     return out
 
 
@@ -66,9 +65,18 @@ def questions(pairs: Iterable[Tuple[str, str]], wording: str) -> List[Dict[str, 
     """Prompts and whole answers of one wording, for the recall test."""
     out = []
     for a, b in pairs:
-        prompt, answer = wording.replace("{a}", a).replace("{b}", b).split("|")
+        prompt, answer = wordings.split(wording, a, b)
         out.append({"prompt": prompt, "answer": answer, "entity": a})
     return out
+
+
+def names_in(texts: Iterable[str]) -> Dict[str, int]:
+    """Capitalised names of two words or more -> how often they stand within a text."""
+    counts: Dict[str, int] = {}
+    for text in texts:
+        for name in re.findall(r"(?<=[a-z,;] )[A-Z][a-z]+(?: [A-Z][a-z]+)+\b", text):
+            counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 def write_lines(path: pathlib.Path, documents: List[Dict[str, object]]) -> None:
@@ -82,7 +90,9 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to write")
     parser.add_argument("--packages", type=pathlib.Path, help="folder of .deb files [OUT/packages]")
     parser.add_argument("--words", type=int, default=3000, help="word senses to learn, most used first")
-    parser.add_argument("--reading", type=int, default=62000, help="reading tasks to draw")
+    parser.add_argument("--text", type=int, default=45000, help="synsets as running English")
+    parser.add_argument("--notes", type=int, default=10000, help="documents of several facts to draw")
+    parser.add_argument("--reading", type=int, default=40000, help="reading tasks to draw")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -103,30 +113,40 @@ def main() -> None:
         "word": [(e.lemma, e.gloss) for e in chosen],
         "kind_of": [(e.lemma, e.hypernym) for e in chosen if e.hypernym],
     }
-    train = [document(kind, wording, a, b) for kind, wordings in WORDINGS.items() for wording in wordings
+    train = [document(kind, wording, a, b) for kind, forms in wordings.WORDINGS.items() for wording in forms
              for a, b in pairs[kind]]
+    synsets = wordnet.running_text(fetched["wordnet-base"].root / "usr/share/wordnet", {e.gloss for e in unseen})
+    rng = np.random.default_rng(args.seed)
+    synsets = [synsets[i] for i in rng.permutation(len(synsets))[:args.text + _HELD_TEXTS]]
+    train += [{"kind": "text", "text": s} for s in synsets[_HELD_TEXTS:]]
     names = gzip.open(fetched["miscfiles"].root / "usr/share/dict/propernames.gz", "rt", encoding="latin-1").read()
     things = [e.lemma for e in entries[:4000] if e.pos == "noun" and re.fullmatch("[a-z]{3,9}", e.lemma)]
     words = reading.Words([n for n in names.split() if n.isascii() and len(n) > 2], things[:800],
                           sorted({b for _, b in pairs["capital"]} | {a for a, _ in pairs["city"]}))
-    rng = np.random.default_rng(args.seed)
-    train += reading_documents(rng, words, args.reading)
+    train += reading_documents(rng, words, args.reading, 0.5)
+    train += notes(rng, pairs, args.notes)
     held_rng = np.random.default_rng([args.seed, 1])
-    held_out = [document("new_wording", wording, *pairs[kind][i]) for kind, wording in HELD_OUT_WORDINGS.items()
+    held_out = [document("new_wording", wording, *pairs[kind][i]) for kind, wording in wordings.HELD_OUT.items()
                 for i in held_rng.choice(len(pairs[kind]), min(80, len(pairs[kind])), replace=False)]
-    held_out += [document("new_word", WORDINGS["word"][0], e.lemma, e.gloss) for e in unseen]
-    held_out += reading_documents(held_rng, words, 300)
+    held_out += [document("new_word", wordings.WORDINGS["word"][0], e.lemma, e.gloss) for e in unseen]
+    held_out += [{"kind": "new_text", "text": s} for s in synsets[:300]]
+    held_out += reading_documents(held_rng, words, 300, 0.0)
     sample = [pairs["word"][i] for i in sorted(held_rng.choice(len(chosen), min(1000, len(chosen)), replace=False))]
-    recall = {"capital": (pairs["capital"], 0), "capital_question": (pairs["capital"], 3),
-              "symbol": (pairs["symbol"], 0), "symbol_question": (pairs["symbol"], 2), "city": (pairs["city"], 0),
+    recall = {"capital": (pairs["capital"], 0), "capital_question": (pairs["capital"], 1),
+              "symbol": (pairs["symbol"], 0), "symbol_question": (pairs["symbol"], 1), "city": (pairs["city"], 0),
               "word": (sample, 0), "word_question": (sample, 1)}
-    tests = {"recall": {name: questions(p, WORDINGS[name.split("_")[0]][i]) for name, (p, i) in recall.items()},
+    tests = {"recall": {name: questions(p, wordings.WORDINGS[name.split("_")[0]][i]) for name, (p, i) in recall.items()},
              "reading": {group: [dict(zip(("prompt", "answer"), reading.make(held_rng, words, group)))
                                  for _ in range(200)] for group in reading.TASKS},
-             "sentences": [dict(kind=kind, text=document(kind, WORDINGS[kind][0], *p)["text"],
+             "sentences": [dict(kind=kind, text=document(kind, wordings.WORDINGS[kind][0], *p)["text"],
                                 entities=[p[0]] if kind == "word" else list(p))
                            for kind, of_kind in (("capital", pairs["capital"]), ("city", pairs["city"]),
                                                  ("word", sample)) for p in of_kind]}
+    known = {name for name, count in names_in(synsets[_HELD_TEXTS:]).items() if count >= 5}
+    for s in synsets[:_HELD_TEXTS]:
+        found = sorted(known & set(names_in([s])))
+        if found:
+            tests["sentences"].append(dict(kind="text", text=s, entities=found))
     write_lines(args.out / "train.jsonl", train)
     write_lines(args.out / "held_out.jsonl", held_out)
     (args.out / "eval.json").write_text(json.dumps(tests, ensure_ascii=False, indent=0), encoding="utf-8")
@@ -136,7 +156,8 @@ def main() -> None:
     provenance = {"packages": [dict(p.provenance(), verbatim=PACKAGES[name][0], taken=PACKAGES[name][1])
                                for name, p in fetched.items()],
                   "facts": {k: len(v) for k, v in pairs.items()}, "documents": counts,
-                  "arguments": {"words": args.words, "reading": args.reading, "seed": args.seed},
+                  "arguments": {"words": args.words, "text": args.text, "notes": args.notes,
+                                "reading": args.reading, "seed": args.seed},
                   "note": "Reading tasks are made by this program from the packages' names and words."}
     (args.out / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n",
                                               encoding="utf-8")
