@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to write")
     parser.add_argument("--packages", type=pathlib.Path, help="folder of .deb files [OUT/packages]")
     parser.add_argument("--words", type=int, default=3000, help="word senses to learn, most used first")
-    parser.add_argument("--text", type=int, default=45000, help="synsets as running English")
+    parser.add_argument("--text", type=int, default=34000, help="synsets as running English")
     parser.add_argument("--notes", type=int, default=10000, help="documents of several facts to draw")
     parser.add_argument("--reading", type=int, default=40000, help="reading tasks to draw")
     parser.add_argument("--seed", type=int, default=1)

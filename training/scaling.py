@@ -8,9 +8,9 @@
 
 tables: the backbone fixed, the memory 1/8, 1/4, 1/2 and 1 of the configuration's rows: does the loss fall with the
 logarithm of the slots? split: a fixed budget of sparse weights divided between experts and memory, four ways (after the
-U-curve of arXiv 2601.07372): is there a best share? parts: the configuration, the same with four streams, and with
-experts that hold as many weights as its feed-forward layers. A killed sweep goes on where it was. Meant
-for a GPU; on CPUs take a small configuration (configs/sweep.yaml).
+U-curve of arXiv 2601.07372): is there a best share? parts: the configuration, the same with four streams, with
+experts that hold as many weights as its feed-forward layers, and without memory. A killed sweep goes on where it was.
+Meant for a GPU; on CPUs take a small configuration (configs/sweep.yaml).
 """
 import argparse
 import copy
@@ -28,7 +28,7 @@ _HERE = pathlib.Path(__file__).resolve().parent
 _TABLE_SHARES = (0.125, 0.25, 0.5, 1.0)
 _EXPERT_SHARES = (1.0, 0.75, 0.5, 0.25)
 _LABELS = {"tables": "memory weights", "split": "share of sparse weights in experts",
-           "parts": "1 dense, 2 four streams, 3 experts"}
+           "parts": "1 dense, 2 four streams, 3 experts, 4 plain"}
 
 
 def memory_weights(model: Dict[str, Any]) -> int:
@@ -61,12 +61,19 @@ def with_expert_share(settings: Dict[str, Any], share: float) -> Dict[str, Any]:
 
 
 def with_parts(settings: Dict[str, Any]) -> List[Tuple[str, float, Dict[str, Any]]]:
-    """The configuration, the same with four streams, and with experts: as many weights, half of them at work."""
-    streams, experts = copy.deepcopy(settings), copy.deepcopy(settings)
+    """The configuration, the same with four streams, with experts (as many weights, half of them at work), and plain:
+    without memory, the feed-forward layers wider by what Engram's projections hold.
+    """
+    streams, experts, plain = (copy.deepcopy(settings) for _ in range(3))
     streams["model"]["hc_mult"] = 4
     experts["model"].update(num_experts=4, num_experts_per_tok=2, n_shared_experts=0, norm_topk_prob=True,
                             moe_intermediate_size=settings["model"]["intermediate_size"] // 4)
-    return [("dense", 1.0, settings), ("four-streams", 2.0, streams), ("four-experts", 3.0, experts)]
+    e = plain["model"].pop("engram")
+    width = (e["max_ngram_size"] - 1) * e["n_heads"] * e["head_dim"]
+    plain["model"]["intermediate_size"] += round(len(e["layer_ids"]) * 2 * width
+                                                 / (3 * settings["model"]["num_hidden_layers"]))
+    return [("dense", 1.0, settings), ("four-streams", 2.0, streams), ("four-experts", 3.0, experts),
+            ("plain", 4.0, plain)]
 
 
 def variants(sweep: str, settings: Dict[str, Any]) -> List[Tuple[str, float, Dict[str, Any]]]:

@@ -47,6 +47,7 @@ class TrainConfig:
     balance_loss: float = 0.01  # weight of the experts' load-balance loss
     gate_budget: float = 1.0  # mean gate of a layer above which gate_cost is due
     gate_cost: float = 0.0  # times the square of what is above the budget, a layer; makes gates compete
+    gate_cost_from: int = 0  # first step with that cost
     held_out_every: int = 200
     held_out_batches: int = 4
     checkpoint_minutes: float = 5.0
@@ -72,6 +73,7 @@ class Run:
         documents = corpus.load(_resolve(base, data["train"]), t, eos)
         self.packer = corpus.Packer(documents, self.train.seed, slices=data.get("slices"),
                                     memory_off=data.get("memory_off"), prompt_weight=data.get("prompt_weight"),
+                                    memory_stripes=data.get("memory_stripes", 0.0),
                                     **common)
         held_out = corpus.load(_resolve(base, data["held_out"]), t, eos)
         packer = corpus.Packer(held_out, 0, **common)
@@ -100,7 +102,7 @@ class Run:
         self.adam.zero_grad(set_to_none=True)
         total, losses, out = self._loss(batch, True, train=True)
         objective = total + self.train.balance_loss * out.balance if self.model_config.num_experts else total
-        if self.train.gate_cost:
+        if self.train.gate_cost and self.step >= self.train.gate_cost_from:
             used = torch.from_numpy((batch.kinds >= 0) * batch.memory_on).to(self.device)
             objective = objective + self.train.gate_cost * above_budget(out.gates, used, self.train.gate_budget)
         objective.backward()

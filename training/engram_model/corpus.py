@@ -38,7 +38,7 @@ class Batch:
     targets: np.ndarray  # int64, the token that follows
     positions: np.ndarray  # int64, distance from the document's start
     weights: np.ndarray  # float32
-    memory_on: np.ndarray  # float32, 1 or 0 for a whole document
+    memory_on: np.ndarray  # float32, 1 or 0
     kinds: np.ndarray  # int16, -1 on padding
 
 
@@ -74,18 +74,21 @@ class Packer:
 
     Kinds in `slices` are spread over that many epochs instead of being repeated in each.
     memory_off: kind -> share of its documents seen with Engram switched off.
+    memory_stripes: share of the other documents that have memory at every second token only, so that none is the only
+    one from which a fact may come.
     prompt_weight: kind -> weight of the loss on tokens before the answer (1 for kinds not named).
     """
 
     def __init__(self, documents: Documents, seed: int, batch_rows: int, row_tokens: int, pad: int,
                  slices: Optional[Dict[str, int]] = None, memory_off: Optional[Dict[str, float]] = None,
-                 prompt_weight: Optional[Dict[str, float]] = None) -> None:
+                 prompt_weight: Optional[Dict[str, float]] = None, memory_stripes: float = 0.0) -> None:
         if len(documents) == 0:
             raise ValueError("the corpus has no documents")
         self._d, self._seed, self._rows, self._width, self._pad = documents, seed, batch_rows, row_tokens, pad
         names = documents.kind_names
         self._slices = np.array([(slices or {}).get(n, 1) for n in names])
         self._off = np.array([(memory_off or {}).get(n, 0.0) for n in names])
+        self._stripes = memory_stripes
         self._weight = np.array([(prompt_weight or {}).get(n, 1.0) for n in names], np.float32)
         self._nth = np.zeros(len(documents), np.int64)  # a document's number within its kind
         for k in range(len(names)):
@@ -160,5 +163,9 @@ class Packer:
         if self._off[kind] > 0:
             off = np.random.default_rng([self._seed, 1, self.epoch, document]).random() < self._off[kind]
             batch.memory_on[r, here] = 0 if off else 1
+        if self._stripes > 0:
+            rng = np.random.default_rng([self._seed, 2, self.epoch, document])
+            if rng.random() < self._stripes:
+                batch.memory_on[r, here][int(rng.integers(2))::2] = 0
         batch.kinds[r, here] = kind
         return at + n

@@ -121,7 +121,7 @@ def gates_by_kind(model: EngramModel, t: Tokenizer,
                 for i, value in enumerate(gate[row, :len(tokens)].mean(-1).tolist()):
                     if i:
                         sums[layer, kinds[i]].append(value)
-                    if i in reach:
+                    if i and i in reach:
                         sums[layer, reach[i]].append(value)
     result: Dict[int, Dict[str, Tuple[float, int]]] = {}
     for (layer, kind), values in sums.items():
