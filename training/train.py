@@ -74,6 +74,7 @@ class Run:
         self.packer = corpus.Packer(documents, self.train.seed, slices=data.get("slices"),
                                     memory_off=data.get("memory_off"), prompt_weight=data.get("prompt_weight"),
                                     memory_stripes=data.get("memory_stripes", 0.0),
+                                    later_from=data.get("later_from", 0), later_slices=data.get("later_slices"),
                                     **common)
         held_out = corpus.load(_resolve(base, data["held_out"]), t, eos)
         packer = corpus.Packer(held_out, 0, **common)

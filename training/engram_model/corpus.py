@@ -72,7 +72,8 @@ def load(path: os.PathLike, tokenizer: Tokenizer, eos: int) -> Documents:
 class Packer:
     """Endless batches of a corpus, from any position.
 
-    Kinds in `slices` are spread over that many epochs instead of being repeated in each.
+    Kinds in `slices` are spread over that many epochs instead of being repeated in each; from epoch `later_from` on
+    those in `later_slices` over that many instead.
     memory_off: kind -> share of its documents seen with Engram switched off.
     memory_stripes: share of the other documents that have memory at every second token only, so that none is the only
     one from which a fact may come.
@@ -81,12 +82,15 @@ class Packer:
 
     def __init__(self, documents: Documents, seed: int, batch_rows: int, row_tokens: int, pad: int,
                  slices: Optional[Dict[str, int]] = None, memory_off: Optional[Dict[str, float]] = None,
-                 prompt_weight: Optional[Dict[str, float]] = None, memory_stripes: float = 0.0) -> None:
+                 prompt_weight: Optional[Dict[str, float]] = None, memory_stripes: float = 0.0,
+                 later_from: int = 0, later_slices: Optional[Dict[str, int]] = None) -> None:
         if len(documents) == 0:
             raise ValueError("the corpus has no documents")
         self._d, self._seed, self._rows, self._width, self._pad = documents, seed, batch_rows, row_tokens, pad
         names = documents.kind_names
-        self._slices = np.array([(slices or {}).get(n, 1) for n in names])
+        later = {**(slices or {}), **(later_slices or {})}
+        self._slices = np.array([[given.get(n, 1) for n in names] for given in (slices or {}, later)])
+        self._later_from = later_from
         self._off = np.array([(memory_off or {}).get(n, 0.0) for n in names])
         self._stripes = memory_stripes
         self._weight = np.array([(prompt_weight or {}).get(n, 1.0) for n in names], np.float32)
@@ -119,7 +123,8 @@ class Packer:
         """Documents of each row: best fit among the rows still open, in a shuffled order."""
         d = self._d
         rng = np.random.default_rng([self._seed, epoch])
-        due = np.flatnonzero(self._nth % self._slices[d.kinds] == epoch % self._slices[d.kinds])
+        slices = self._slices[int(epoch >= self._later_from)][d.kinds]
+        due = np.flatnonzero(self._nth % slices == epoch % slices)
         lengths = np.minimum(np.diff(d.starts) - 1, self._width)
         rows: List[List[int]] = []
         room: List[Tuple[int, int]] = []  # sorted (free positions, row)

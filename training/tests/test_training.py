@@ -61,6 +61,30 @@ class Packing(unittest.TestCase):
         readings = [d for s in seen for d in s if d % 2]
         self.assertEqual(sorted(readings), [i for i in range(60) if i % 2])
 
+    def test_later_epochs_may_hold_more_or_less_of_a_kind(self):
+        packer = corpus.Packer(self.documents, 7, 3, 40, 4093, slices={"reading": 3}, later_from=2,
+                               later_slices={"reading": 6, "fact": 2})
+        seen = [[d for row in packer.rows_in_epoch(e) for d in row] for e in range(4)]
+        self.assertEqual([sum(d % 2 == 0 for d in s) for s in seen], [30, 30, 15, 15])
+        self.assertEqual([sum(d % 2 for d in s) for s in seen], [10, 10, 5, 5])
+
+    def test_stripes_leave_every_second_token_its_memory(self):
+        packer = corpus.Packer(self.documents, 7, 14, 40, 4093, memory_stripes=0.5)
+        batch, whole, striped = packer.next_batch(), 0, set()
+        starts = (batch.positions == 0) & (batch.kinds >= 0)
+        for row, first in zip(*starts.nonzero()):
+            n = 1
+            while first + n < 40 and batch.kinds[row, first + n] >= 0 and batch.positions[row, first + n] == n:
+                n += 1
+            on = batch.memory_on[row, first:first + n]
+            if on.all():
+                whole += 1
+            else:
+                self.assertTrue((on[1:] + on[:-1] == 1).all())
+                striped.add(int(on[0]))
+        self.assertGreater(whole, 0)
+        self.assertEqual(striped, {0, 1})
+
     def test_targets_positions_and_weights(self):
         batch = self.packer(14).next_batch()  # all of an epoch
         live = batch.kinds >= 0
