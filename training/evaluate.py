@@ -12,6 +12,7 @@ import argparse
 import datetime
 import json
 import pathlib
+import shutil
 from typing import Dict, List, Optional
 
 import torch
@@ -100,14 +101,15 @@ class Evaluation:
         sentences["all"] = [s for part in sentences.values() for s in part]
         found = {name: measures.gates_by_kind(self.model, self.t, part) for name, part in sentences.items()}
         layers = sorted(found["all"])
-        kinds = [k for k in measures.TOKEN_KINDS if k in found["all"][layers[0]]]
+        kinds = [k for k in measures.TOKEN_KINDS + measures.REACHES if k in found["all"][layers[0]]]
         rows = [(name, layer) for name in found for layer in layers]
         plots.heat_map(self.out / "gates_by_kind.png", "mean gate",
                        ["%s, layer %d" % row for row in rows], kinds,
                        [[found[name][layer].get(k, (None, 0))[0] for k in kinds] for name, layer in rows])
         self.say("## Gates", "", "Mean gate by kind of token, over %s. An entity of two tokens or more has an end, "
                  "where its n-gram is complete; a single token counts as a content word; the first token of a text "
-                 "does not count." % ", ".join("%d sentences of kind `%s`" % (len(part), name)
+                 "does not count. The last two columns split the function words by whether one of their n-grams holds "
+                 "a token of an entity before them; `function word` has both." % ", ".join("%d sentences of kind `%s`" % (len(part), name)
                                       for name, part in sentences.items() if name != "all"))
         self.table(["sentences", "layer", *kinds],
                    [[name, str(layer), *("%.3f (%d)" % found[name][layer][k] if k in found[name][layer] else "-"
@@ -173,6 +175,16 @@ class Evaluation:
                     ["as stored", "%.4f" % stored, "%+.4f" % (stored - exact)]])
         self.facts["rounding"] = {"exact": exact, "stored_rows": rows_only, "stored": stored}
 
+    def sweeps(self, folders: List[pathlib.Path]) -> None:
+        """The tables and plots of scaling.py's sweeps."""
+        self.say("## Sweeps", "", "Made by `training/scaling.py`.", "")
+        for folder in folders:
+            plot = "sweep_%s.png" % folder.name
+            shutil.copyfile(folder / "scaling.png", self.out / plot)
+            self.say("### " + folder.name, "", (folder / "scaling.md").read_text(encoding="utf-8").rstrip(), "",
+                     "![%s](%s)" % (folder.name, plot), "")
+            self.facts["sweep_" + folder.name] = json.loads((folder / "scaling.json").read_text(encoding="utf-8"))
+
     def curve(self, run_dir: pathlib.Path, plain_run: Optional[pathlib.Path]) -> None:
         series = {}
         for label, folder in (("", run_dir), ("plain ", plain_run)):
@@ -202,6 +214,7 @@ def main() -> None:
     parser.add_argument("--corpus", required=True, type=pathlib.Path, help="folder of build_corpus.py")
     parser.add_argument("--run-dir", type=pathlib.Path, help="the run it was exported from")
     parser.add_argument("--plain-run", type=pathlib.Path, help="run of the equal-size model without Engram")
+    parser.add_argument("--sweeps", nargs="*", type=pathlib.Path, default=[], help="folders of scaling.py's sweeps")
     parser.add_argument("--notes", type=pathlib.Path, help="Markdown for the head of the report: what the numbers say")
     parser.add_argument("--limit", type=int, default=0, help="questions a task [all]")
     parser.add_argument("--held-out-stride", type=int, default=1, help="take every n-th held-out document")
@@ -230,6 +243,8 @@ def main() -> None:
     if args.run_dir:
         e.stored_weights(args.run_dir, args.device)
         e.curve(args.run_dir, args.plain_run)
+    if args.sweeps:
+        e.sweeps(args.sweeps)
     e.write()
     print("%s written" % (args.model / "REPORT.md"))
 

@@ -41,8 +41,13 @@ class TrainConfig:
     weight_decay: float = 0.05
     warmup_steps: int = 100
     final_lr_ratio: float = 0.02
+    decay_steps: int = 0  # 0: the cosine begins after the warm-up; else the rate stays and falls in the last steps, so
+    # that a run may be given more or fewer steps until it falls, and is what it would have been from the start
     clip: float = 1.0
     balance_loss: float = 0.01  # weight of the experts' load-balance loss
+    gate_budget: float = 1.0  # mean gate of a layer above which gate_cost is due
+    gate_cost: float = 0.0  # times the square of what is above the budget, a layer; makes gates compete
+    gate_cost_from: int = 0  # first step with that cost
     held_out_every: int = 200
     held_out_batches: int = 4
     checkpoint_minutes: float = 5.0
@@ -68,6 +73,8 @@ class Run:
         documents = corpus.load(_resolve(base, data["train"]), t, eos)
         self.packer = corpus.Packer(documents, self.train.seed, slices=data.get("slices"),
                                     memory_off=data.get("memory_off"), prompt_weight=data.get("prompt_weight"),
+                                    memory_stripes=data.get("memory_stripes", 0.0),
+                                    later_from=data.get("later_from", 0), later_slices=data.get("later_slices"),
                                     **common)
         held_out = corpus.load(_resolve(base, data["held_out"]), t, eos)
         packer = corpus.Packer(held_out, 0, **common)
@@ -87,24 +94,18 @@ class Run:
             torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
             self._forward = torch.compile(self.model)  # not for experts: they route by data, which would recompile
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then a cosine to `final_lr_ratio`."""
-        c = self.train
-        if self.step < c.warmup_steps:
-            return c.learning_rate * (self.step + 1) / c.warmup_steps
-        done = (self.step - c.warmup_steps) / max(1, c.steps - c.warmup_steps)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1, done)))
-        return c.learning_rate * (c.final_lr_ratio + (1 - c.final_lr_ratio) * cosine)
-
     def train_step(self) -> Dict[str, float]:
         """One optimiser step; returns what the log records."""
-        rate = self.learning_rate()
+        rate = learning_rate(self.train, self.step)
         batch = self.packer.next_batch()
         for group in self.adam.param_groups:
             group["lr"] = rate
         self.adam.zero_grad(set_to_none=True)
         total, losses, out = self._loss(batch, True, train=True)
         objective = total + self.train.balance_loss * out.balance if self.model_config.num_experts else total
+        if self.train.gate_cost and self.step >= self.train.gate_cost_from:
+            used = torch.from_numpy((batch.kinds >= 0) * batch.memory_on).to(self.device)
+            objective = objective + self.train.gate_cost * above_budget(out.gates, used, self.train.gate_budget)
         objective.backward()
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.model.backbone_parameters()], self.train.clip)
         self.adam.step()
@@ -150,6 +151,23 @@ class Run:
         self.packer.seek(*state["order"])
         torch.set_rng_state(state["rng"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
+
+
+def learning_rate(c: TrainConfig, step: int) -> float:
+    """Linear warm-up, then a cosine to `final_lr_ratio`, over the last `decay_steps` alone if that is set."""
+    begin = max(c.warmup_steps, c.steps - c.decay_steps) if c.decay_steps else c.warmup_steps
+    if step < c.warmup_steps:
+        return c.learning_rate * (step + 1) / c.warmup_steps
+    done = min(1.0, max(0.0, (step - begin) / max(1, c.steps - begin)))
+    cosine = 0.5 * (1 + math.cos(math.pi * done))
+    return c.learning_rate * (c.final_lr_ratio + (1 - c.final_lr_ratio) * cosine)
+
+
+def above_budget(gates: Dict[int, torch.Tensor], used: torch.Tensor, budget: float) -> torch.Tensor:
+    """Squares of what each layer's mean gate is above the budget, summed up; gates [B,T,S], used [B,T] is 1 or 0."""
+    count = used.sum().clamp_min(1)
+    over = [(g.float().mean(-1) * used).sum() / count - budget for g in gates.values()]
+    return sum(x.clamp_min(0) ** 2 for x in over)
 
 
 def complete_model_config(values: Dict[str, Any], t: tokenizer.Tokenizer, compressed_size: int) -> config.ModelConfig:

@@ -95,6 +95,36 @@ TASKS: Dict[str, Tuple[Task, ...]] = {
 SHARES = {"copy": 0.6, "closing": 0.2, "list": 0.2}
 
 
+def _several(rng: np.random.Generator, words: Words) -> Tuple[str, str]:
+    """Three or four statements and a question about each: more to read off than one question gives."""
+    n = int(rng.integers(3, 5))
+    names, things = _pick(rng, words.names, n), _pick(rng, words.things, n)
+    form = int(rng.integers(3))
+    others = (_pick(rng, words.places, n), things, _pick(rng, _COLOURS, n))[form]
+    subjects = things if form == 2 else names
+    state = ("%s lives in %s.", "%s has the %s.", "The %s is %s.")[form]
+    asked = ("Where does %s live?", "Who has the %s?", "What colour is the %s?")[form]
+    answers = [(other, subject) if form == 1 else (subject, other) for subject, other in zip(subjects, others)]
+    answers = [answers[i] for i in rng.permutation(n)]
+    prompt, first = _ask([state % pair for pair in zip(subjects, others)], asked % answers[0][0], answers[0][1])
+    return prompt, first + "".join(" Question: %s Answer: %s." % (asked % a, b) for a, b in answers[1:])
+
+
+def _repeated(rng: np.random.Generator, words: Words) -> Tuple[str, str]:
+    """Random words said twice or three times."""
+    chosen = " ".join(_pick(rng, words.things + words.names, int(rng.integers(4, 12))))
+    return chosen + ",", " %s%s." % (chosen, ", " + chosen if rng.random() < 0.3 else "")
+
+
+# Only for training: answers that take more reading than the tasks asked in the report.
+DRILLS: Tuple[Task, ...] = (_several, _several, _repeated)
+
+
+def drill(rng: np.random.Generator, words: Words) -> Tuple[str, str]:
+    """(prompt, answer) of a random drill."""
+    return DRILLS[int(rng.integers(len(DRILLS)))](rng, words)
+
+
 def make(rng: np.random.Generator, words: Words, group: str) -> Tuple[str, str]:
     """(prompt, answer) of a random task of the group."""
     tasks = TASKS[group]

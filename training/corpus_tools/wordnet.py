@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import pathlib
 import re
-from typing import Dict, List, Optional
+from typing import Container, Dict, List, Optional
 
 _POS = {"1": "noun", "2": "verb", "3": "adj", "4": "adv", "5": "adj"}  # ss_type of a sense key; 5: satellite
 _LONG = {"noun": "noun", "verb": "verb", "adj": "adjective", "adv": "adverb"}
@@ -66,6 +66,27 @@ def common_entries(folder: pathlib.Path) -> List[Entry]:
         written = next((n for n in names if n.lower() == lemma), lemma)  # as spelt: "French", not "french"
         entries.append(Entry(_plain(written), _LONG[pos], short, -negative, _plain(hypernym) if hypernym else None))
     return entries
+
+
+def running_text(folder: pathlib.Path, left_out: Container[str]) -> List[str]:
+    """Every synset's definition and examples as they stand, named things with their name before them.
+
+    left_out: short glosses (see short_gloss) that must not be told.
+    """
+    out = []
+    for pos in ("noun", "verb", "adj", "adv"):
+        for names, _, gloss in _read_data(folder / ("data." + pos)).values():
+            if short_gloss(gloss) in left_out:
+                continue
+            text = " ".join(gloss.replace("`", "'").split())
+            name = _plain(names[0])
+            proper = name[0].isupper() and " " in name
+            if proper:
+                text = name + (" ", ", ", ": ", " (")[len(out) % 4] + text
+            elif '"' not in text:
+                continue  # a bare definition is no running English
+            out.append(text)
+    return out
 
 
 def _plain(name: str) -> str:

@@ -38,7 +38,7 @@ class Batch:
     targets: np.ndarray  # int64, the token that follows
     positions: np.ndarray  # int64, distance from the document's start
     weights: np.ndarray  # float32
-    memory_on: np.ndarray  # float32, 1 or 0 for a whole document
+    memory_on: np.ndarray  # float32, 1 or 0
     kinds: np.ndarray  # int16, -1 on padding
 
 
@@ -72,20 +72,27 @@ def load(path: os.PathLike, tokenizer: Tokenizer, eos: int) -> Documents:
 class Packer:
     """Endless batches of a corpus, from any position.
 
-    Kinds in `slices` are spread over that many epochs instead of being repeated in each.
+    Kinds in `slices` are spread over that many epochs instead of being repeated in each; from epoch `later_from` on
+    those in `later_slices` over that many instead.
     memory_off: kind -> share of its documents seen with Engram switched off.
+    memory_stripes: share of the other documents that have memory at every second token only, so that none is the only
+    one from which a fact may come.
     prompt_weight: kind -> weight of the loss on tokens before the answer (1 for kinds not named).
     """
 
     def __init__(self, documents: Documents, seed: int, batch_rows: int, row_tokens: int, pad: int,
                  slices: Optional[Dict[str, int]] = None, memory_off: Optional[Dict[str, float]] = None,
-                 prompt_weight: Optional[Dict[str, float]] = None) -> None:
+                 prompt_weight: Optional[Dict[str, float]] = None, memory_stripes: float = 0.0,
+                 later_from: int = 0, later_slices: Optional[Dict[str, int]] = None) -> None:
         if len(documents) == 0:
             raise ValueError("the corpus has no documents")
         self._d, self._seed, self._rows, self._width, self._pad = documents, seed, batch_rows, row_tokens, pad
         names = documents.kind_names
-        self._slices = np.array([(slices or {}).get(n, 1) for n in names])
+        later = {**(slices or {}), **(later_slices or {})}
+        self._slices = np.array([[given.get(n, 1) for n in names] for given in (slices or {}, later)])
+        self._later_from = later_from
         self._off = np.array([(memory_off or {}).get(n, 0.0) for n in names])
+        self._stripes = memory_stripes
         self._weight = np.array([(prompt_weight or {}).get(n, 1.0) for n in names], np.float32)
         self._nth = np.zeros(len(documents), np.int64)  # a document's number within its kind
         for k in range(len(names)):
@@ -116,7 +123,8 @@ class Packer:
         """Documents of each row: best fit among the rows still open, in a shuffled order."""
         d = self._d
         rng = np.random.default_rng([self._seed, epoch])
-        due = np.flatnonzero(self._nth % self._slices[d.kinds] == epoch % self._slices[d.kinds])
+        slices = self._slices[int(epoch >= self._later_from)][d.kinds]
+        due = np.flatnonzero(self._nth % slices == epoch % slices)
         lengths = np.minimum(np.diff(d.starts) - 1, self._width)
         rows: List[List[int]] = []
         room: List[Tuple[int, int]] = []  # sorted (free positions, row)
@@ -160,5 +168,9 @@ class Packer:
         if self._off[kind] > 0:
             off = np.random.default_rng([self._seed, 1, self.epoch, document]).random() < self._off[kind]
             batch.memory_on[r, here] = 0 if off else 1
+        if self._stripes > 0:
+            rng = np.random.default_rng([self._seed, 2, self.epoch, document])
+            if rng.random() < self._stripes:
+                batch.memory_on[r, here][int(rng.integers(2))::2] = 0
         batch.kinds[r, here] = kind
         return at + n

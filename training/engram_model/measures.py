@@ -12,6 +12,7 @@ from .tokenizer import Tokenizer
 FUNCTION_WORDS = frozenset("a an the of in on at to is are was were be and or that by for with from as it its this "
                            "which who what does has have not into".split())
 TOKEN_KINDS = ("entity end", "entity inside", "content word", "function word", "punctuation")
+REACHES = ("function, reaches entity", "function, does not")  # parts of "function word"
 
 
 def first_content_word(text: str) -> str:
@@ -61,6 +62,22 @@ def accuracy(model: EngramModel, t: Tokenizer, questions: Sequence[Dict[str, str
     return right / max(1, len(questions)), texts
 
 
+def entity_spans(t: Tokenizer, tokens: Sequence[int], entities: Sequence[str]) -> List[Tuple[int, int]]:
+    """(first, last) token of each entity's first mention; entities that do not end with a token are left out."""
+    ends, at = {}, 0
+    for i, token in enumerate(tokens):
+        at += len(t.decode([token]))
+        ends[at] = i
+    text = t.decode(tokens)
+    spans = []
+    for entity in entities:
+        begin = text.find(entity)
+        last = ends.get(begin + len(entity)) if begin >= 0 else None
+        if last is not None:
+            spans.append((min(i for end, i in ends.items() if end > begin), last))
+    return spans
+
+
 def token_kinds(t: Tokenizer, tokens: Sequence[int], entities: Sequence[str]) -> List[str]:
     """The kind of each token: entities of two tokens or more have an inside and an end."""
     kinds = []
@@ -70,28 +87,28 @@ def token_kinds(t: Tokenizer, tokens: Sequence[int], entities: Sequence[str]) ->
             kinds.append("function word")
         else:
             kinds.append("content word" if any(c.isalnum() for c in text) else "punctuation")
-    ends, at = {}, 0
-    for i, token in enumerate(tokens):
-        at += len(t.decode([token]))
-        ends[at] = i
-    text = t.decode(tokens)
-    for entity in entities:
-        begin = text.find(entity)
-        last = ends.get(begin + len(entity)) if begin >= 0 else None
-        if last is None:
-            continue
-        starts = [i for end, i in ends.items() if begin < end <= begin + len(entity)]
-        if len(starts) > 1:
-            for i in starts:
-                kinds[i] = "entity inside"
+    for first, last in entity_spans(t, tokens, entities):
+        if first < last:
+            kinds[first:last] = ["entity inside"] * (last - first)
             kinds[last] = "entity end"
     return kinds
+
+
+def function_words_by_reach(kinds: Sequence[str], spans: Sequence[Tuple[int, int]], max_order: int) -> Dict[int, str]:
+    """Position of each function word -> whether one of its n-grams holds a token of an entity before it."""
+    held = {i for _, last in spans for i in range(last + 1, last + max_order)}
+    return {i: "function, reaches entity" if i in held else "function, does not"
+            for i, kind in enumerate(kinds) if kind == "function word"}
 
 
 @torch.no_grad()
 def gates_by_kind(model: EngramModel, t: Tokenizer,
                   sentences: Sequence[Dict]) -> Dict[int, Dict[str, Tuple[float, int]]]:
-    """layer -> kind of token -> (mean gate over streams, tokens); without first tokens, which have no n-gram."""
+    """layer -> kind of token -> (mean gate over streams, tokens); without first tokens, which have no n-gram.
+
+    Function words are also counted by whether their n-grams reach back into an entity.
+    """
+    order = model.config.engram.max_ngram_size
     sums: Dict[Tuple[int, str], List[float]] = collections.defaultdict(list)
     for start in range(0, len(sentences), 64):
         part = sentences[start:start + 64]
@@ -99,10 +116,13 @@ def gates_by_kind(model: EngramModel, t: Tokenizer,
         out, _ = forward(model, ids, True)
         for row, (sentence, tokens) in enumerate(zip(part, ids)):
             kinds = token_kinds(t, tokens, sentence["entities"])
+            reach = function_words_by_reach(kinds, entity_spans(t, tokens, sentence["entities"]), order)
             for layer, gate in out.gates.items():
                 for i, value in enumerate(gate[row, :len(tokens)].mean(-1).tolist()):
                     if i:
                         sums[layer, kinds[i]].append(value)
+                    if i and i in reach:
+                        sums[layer, reach[i]].append(value)
     result: Dict[int, Dict[str, Tuple[float, int]]] = {}
     for (layer, kind), values in sums.items():
         result.setdefault(layer, {})[kind] = (sum(values) / len(values), len(values))

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Glosses, reading tasks and the measures of the report."""
+import pathlib
+import re
+import tempfile
 import unittest
 
 import numpy as np
 
 from paths import VECTORS
-from corpus_tools import packages, reading, wordnet
+import build_corpus
+from corpus_tools import packages, reading, wordings, wordnet
 from engram_model import tokenizer
 
 try:
@@ -27,6 +31,44 @@ class Glosses(unittest.TestCase):
         self.assertEqual(wordnet.short_gloss(long), "a thing " + "very " * 10 + "big")
 
 
+class RunningText(unittest.TestCase):
+    def test_examples_stay_and_names_go_before_their_definition(self):
+        rows = {"noun": ["  1 licence", "01 04 n 01 swoop 1 001 @ 02 n 0000 | a very rapid raid",
+                         "02 04 n 01 dash 0 000 | a quick run; \"he made a dash for the `exit'\"",
+                         "03 18 n 01 Thor_Hyerdahl 0 001 @i 02 n 0000 | Norwegian explorer (1914-2002)",
+                         "04 04 n 01 jog 0 000 | a slow run; \"a jog in the park\""],
+                "verb": [], "adj": [], "adv": []}
+        with tempfile.TemporaryDirectory() as folder:
+            for pos, lines in rows.items():
+                pathlib.Path(folder, "data." + pos).write_text("".join(line + "\n" for line in lines))
+            found = wordnet.running_text(pathlib.Path(folder), {"a slow run"})
+        self.assertEqual(found[0], "a quick run; \"he made a dash for the 'exit'\"")
+        self.assertRegex(found[1], r"^Thor Hyerdahl[ ,:(]+Norwegian explorer")
+        self.assertEqual(len(found), 2)  # neither the bare definition nor what is left out
+
+
+class Wordings(unittest.TestCase):
+    def test_each_asks_for_one_part_and_tells_the_other(self):
+        for kind, forms in [*wordings.FEW.items(), *wordings.MANY.items()]:
+            self.assertNotIn(wordings.HELD_OUT.get(kind), forms)
+            for form in forms:
+                prompt, answer = wordings.split(form, "Aland", "Beeton")
+                self.assertEqual((prompt + answer).count("Aland"), 1, form)
+                self.assertEqual((prompt + answer).count("Beeton"), 1, form)
+                self.assertNotIn("{", prompt + answer)
+
+    def test_notes_tell_two_to_four_facts(self):
+        pairs = {kind: [("a%d" % i, "b%d" % i) for i in range(9)] for kind in ("capital", "city", "symbol", "kind_of")}
+        for note in build_corpus.notes(np.random.default_rng(0), wordings.MANY, pairs, 30):
+            self.assertIn(len(re.findall(r"\ba\d", note["text"])), (2, 3, 4), note["text"])
+            told = [sorted(re.findall(r"\b%s(\d)" % part, note["text"])) for part in "ab"]
+            self.assertEqual(told[0], told[1])
+
+    def test_names_within_texts(self):
+        self.assertEqual(build_corpus.names_in(["Old Town in the United States of America", "the United States, Rome"]),
+                         {"United States": 2})
+
+
 class Licences(unittest.TestCase):
     def test_the_files_own_licence_is_told_from_the_packaging(self):
         text = ("Format: x\n\nFiles: debian/*\nLicense: GPL-2+\n Theirs.\n\nFiles: *\nCopyright: someone\n"
@@ -37,7 +79,7 @@ class Licences(unittest.TestCase):
 
 
 class ReadingTasks(unittest.TestCase):
-    WORDS = reading.Words(["Ann", "Bob", "Cy", "Di"], ["lamp", "box", "hat", "pen", "cup"],
+    WORDS = reading.Words(["Ann", "Bob", "Cy", "Di"], ["lamp", "box", "hat", "pen", "cup", "jug", "tin"],
                           ["Rome", "Oslo", "Lima", "Bonn"])
 
     def test_copies_stand_in_the_prompt(self):
@@ -46,6 +88,15 @@ class ReadingTasks(unittest.TestCase):
             for _ in range(20):
                 prompt, answer = task(rng, self.WORDS)
                 self.assertIn(answer.strip(" ."), prompt)
+
+    def test_drills_tell_what_they_ask_for(self):
+        rng = np.random.default_rng(0)
+        for _ in range(60):
+            prompt, answer = reading.drill(rng, self.WORDS)
+            for one in re.findall(r"Answer: (\S+)\.", prompt + answer):
+                self.assertIn(one, prompt.split("Question:")[0])
+            if prompt.endswith(","):
+                self.assertTrue(answer.startswith(" " + prompt[:-1]))
 
     def test_brackets_and_numbers_are_right(self):
         rng = np.random.default_rng(0)
@@ -88,6 +139,17 @@ class Measures(unittest.TestCase):
         self.assertGreater(len(pieces), 1)
         self.assertEqual(kinds[pieces[-1]], "entity end")
         self.assertEqual(kinds[pieces[0]], "entity inside")
+
+    def test_function_words_are_split_by_what_their_n_grams_reach(self):
+        text = "The capital of Uzbekistan is a city in the east"
+        tokens = self.t.encode(text)
+        words = [self.t.decode([i]).strip() for i in tokens]
+        spans = measures.entity_spans(self.t, tokens, ["Uzbekistan"])
+        self.assertEqual("".join(self.t.decode([i]) for i in tokens[spans[0][0]:spans[0][1] + 1]), " Uzbekistan")
+        kinds = measures.token_kinds(self.t, tokens, ["Uzbekistan"])
+        found = {words[i]: part for i, part in measures.function_words_by_reach(kinds, spans, 3).items()}
+        reaches, not_ = measures.REACHES
+        self.assertEqual(found, {"The": not_, "of": not_, "is": reaches, "a": reaches, "in": not_, "the": not_})
 
     def test_withheld_memory(self):
         questions = [{"prompt": "The capital of %s is" % e, "answer": " x", "entity": e}

@@ -17,6 +17,7 @@ from engram_model import corpus, tokenizer
 try:
     import torch
     import torch.nn.functional as F
+    import train
     from engram_model import config, model_dir, ops
     from engram_model.model import EngramModel
     from engram_model.row_adam import RowAdam
@@ -59,6 +60,30 @@ class Packing(unittest.TestCase):
         self.assertEqual([[d for d in s if d % 2 == 0] for s in seen], [facts] * 3)
         readings = [d for s in seen for d in s if d % 2]
         self.assertEqual(sorted(readings), [i for i in range(60) if i % 2])
+
+    def test_later_epochs_may_hold_more_or_less_of_a_kind(self):
+        packer = corpus.Packer(self.documents, 7, 3, 40, 4093, slices={"reading": 3}, later_from=2,
+                               later_slices={"reading": 6, "fact": 2})
+        seen = [[d for row in packer.rows_in_epoch(e) for d in row] for e in range(4)]
+        self.assertEqual([sum(d % 2 == 0 for d in s) for s in seen], [30, 30, 15, 15])
+        self.assertEqual([sum(d % 2 for d in s) for s in seen], [10, 10, 5, 5])
+
+    def test_stripes_leave_every_second_token_its_memory(self):
+        packer = corpus.Packer(self.documents, 7, 14, 40, 4093, memory_stripes=0.5)
+        batch, whole, striped = packer.next_batch(), 0, set()
+        starts = (batch.positions == 0) & (batch.kinds >= 0)
+        for row, first in zip(*starts.nonzero()):
+            n = 1
+            while first + n < 40 and batch.kinds[row, first + n] >= 0 and batch.positions[row, first + n] == n:
+                n += 1
+            on = batch.memory_on[row, first:first + n]
+            if on.all():
+                whole += 1
+            else:
+                self.assertTrue((on[1:] + on[:-1] == 1).all())
+                striped.add(int(on[0]))
+        self.assertGreater(whole, 0)
+        self.assertEqual(striped, {0, 1})
 
     def test_targets_positions_and_weights(self):
         batch = self.packer(14).next_batch()  # all of an epoch
@@ -165,6 +190,35 @@ class RowOptimiser(unittest.TestCase):
 
 
 @unittest.skipIf(torch is None, "PyTorch is not installed")
+class Schedule(unittest.TestCase):
+    def rates(self, **changes):
+        c = train.TrainConfig(**{**dict(steps=40, learning_rate=1.0, warmup_steps=4, final_lr_ratio=0.1), **changes})
+        return [train.learning_rate(c, step) for step in range(c.steps + 1)]
+
+    def test_warm_up_then_cosine(self):
+        rates = self.rates()
+        np.testing.assert_allclose(rates[:5], [0.25, 0.5, 0.75, 1, 1])
+        self.assertTrue(all(a > b for a, b in zip(rates[4:], rates[5:])))
+        self.assertAlmostEqual(rates[-1], 0.1)
+
+    def test_a_late_fall_leaves_what_was_before_it(self):
+        short, long = self.rates(decay_steps=10), self.rates(steps=60, decay_steps=10)
+        self.assertEqual(short[:31], long[:31])
+        self.assertEqual(set(long[4:51]), {1.0})
+        self.assertEqual(short[30:], long[50:])
+        self.assertAlmostEqual(short[-1], 0.1)
+
+
+@unittest.skipIf(torch is None, "PyTorch is not installed")
+class GateBudget(unittest.TestCase):
+    def test_only_what_is_above_the_budget_costs(self):
+        gates = {1: torch.tensor([[[0.9], [0.7], [0.1], [0.0]]]), 2: torch.full((1, 4, 1), 0.3)}
+        used = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+        self.assertAlmostEqual(float(train.above_budget(gates, used, 0.5)), 0.3 ** 2, places=6)
+        self.assertEqual(float(train.above_budget(gates, used, 0.8)), 0)
+
+
+@unittest.skipIf(torch is None, "PyTorch is not installed")
 class KillAndResume(unittest.TestCase):
     STEPS, CHECKPOINT = 30, 5
     KILL_AT = random.randrange(1, 24)  # before the first checkpoint, between two, or at one
@@ -177,7 +231,8 @@ class KillAndResume(unittest.TestCase):
                              "tokenizer": str(VECTORS / "tokenizer.json"), "slices": {"reading": 4},
                              "memory_off": {"reading": 0.3}},
                     "train": {"steps": self.STEPS, "batch_rows": 4, "row_tokens": 32, "warmup_steps": 5, "threads": 1,
-                              "held_out_every": 10, "held_out_batches": 1, "checkpoint_minutes": 1000}}
+                              "held_out_every": 10, "held_out_batches": 1, "checkpoint_minutes": 1000,
+                              "gate_cost": 0.5, "gate_budget": 0.3, "decay_steps": 20}}
         (folder / "config.json").write_text(json.dumps(settings))
 
     def start(self, folder, run):
