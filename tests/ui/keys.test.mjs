@@ -101,8 +101,8 @@ test('limits, lifetime, scopes and overlays of a new key are what was asked for'
   await dialog.getByRole('button', { name: 'Create' }).click();
   await page.getByTestId('new-key').waitFor();
   const entry = keyOf(page, 'batch');
-  await entry.getByText('20 requests/s, 4,000 tokens/s').waitFor();
-  await entry.getByText('Overlays: tenant').waitFor();
+  await entry.getByText('20 requests/s · 4,000 tokens/s').waitFor();
+  await entry.getByText('tenant', { exact: true }).waitFor();
   assert.deepEqual(await entry.locator('.badge').allTextContents(), ['generate', 'read']);
   const { json } = await daemon.get('/admin/v1/keys', as(boss));
   const key = json.keys.find(({ name }) => name === 'batch');
