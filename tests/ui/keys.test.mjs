@@ -39,7 +39,7 @@ const keyOf = (page, name) => page.getByTestId('keys').getByRole('listitem').fil
 async function create(page, name, { scopes = [] } = {}) {
   await page.getByRole('button', { name: 'New key …' }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByLabel('Name').fill(name);
+  await dialog.getByLabel('Name', { exact: true }).fill(name);
   for (const scope of scopes) await dialog.getByRole('checkbox', { name: new RegExp(`^${scope}`) }).check();
   await dialog.getByRole('button', { name: 'Create' }).click();
   await dialog.waitFor({ state: 'detached' });
@@ -92,12 +92,12 @@ test('limits, lifetime, scopes and overlays of a new key are what was asked for'
   await daemon.call('PUT', '/admin/v1/overlays/tenant', { entries: [{ layer: 1, row: 7, values: Array(32).fill(0.5) }] }, as(boss));
   await page.getByRole('button', { name: 'New key …' }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByLabel('Name').fill('batch');
+  await dialog.getByLabel('Name', { exact: true }).fill('batch');
   await dialog.getByRole('checkbox', { name: /^read/ }).check();
   await dialog.getByLabel('Ends by itself').selectOption({ label: 'after 30 days' });
   await dialog.getByLabel('Requests a second').fill('20');
   await dialog.getByLabel('Tokens a second').fill('4000');
-  await dialog.getByLabel('Overlays').fill('tenant');
+  await dialog.getByLabel('Overlays', { exact: true }).fill('tenant');
   await dialog.getByRole('button', { name: 'Create' }).click();
   await page.getByTestId('new-key').waitFor();
   const entry = keyOf(page, 'batch');
@@ -125,7 +125,7 @@ test('a name that is taken is refused in the server\'s words, and the dialog sta
   const page = await operate('keys');
   await page.getByRole('button', { name: 'New key …' }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByLabel('Name').fill('boss');
+  await dialog.getByLabel('Name', { exact: true }).fill('boss');
   await dialog.getByRole('button', { name: 'Create' }).click();
   await dialog.getByRole('alert').waitFor();
   await dialog.getByRole('button', { name: 'Cancel' }).click();
@@ -176,7 +176,7 @@ test('the first key of an open daemon: warned of, and the page goes on with it',
     const dialog = page.getByRole('dialog');
     await dialog.getByText('from now on nobody gets in without one', { exact: false }).waitFor();
     assert.ok(await dialog.getByRole('checkbox', { name: /^operate/ }).isDisabled());
-    await dialog.getByLabel('Name').fill('first');
+    await dialog.getByLabel('Name', { exact: true }).fill('first');
     await dialog.getByRole('button', { name: 'Create' }).click();
     const made = await page.getByTestId('new-key').getByLabel('Key', { exact: true }).inputValue();
     await page.getByText('You are signed in with it now.').waitFor();

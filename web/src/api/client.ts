@@ -147,6 +147,7 @@ export const api = {
     json<unknown>(`/admin/v1/overlays/${at(name)}` + ofModel(), { method: 'PUT', body }),
   deleteOverlay: (name: string) => json<unknown>(`/admin/v1/overlays/${at(name)}` + ofModel(), { method: 'DELETE' }),
   compact: () => json<T.Accepted>('/admin/v1/compact' + ofModel(), { method: 'POST' }),
+  ngramIndex: (path: string) => json<T.Accepted>('/admin/v1/ngram-index', { body: { path, model: chosen() } }),
   backup: (directory: string) => json<T.Accepted>('/admin/v1/backup', { body: { directory, model: chosen() } }),
 
   adminModels: (signal?: AbortSignal) => json<T.AdminModels>('/admin/v1/models', { signal }),
