@@ -157,6 +157,16 @@ test('the audit log: what was done, by whom, filtered and page by page', async (
   await page.done();
 });
 
+test('a key that is revoked elsewhere leads back to the sign-in', async () => {
+  const { json } = await daemon.post('/admin/v1/keys', { name: 'short', scopes: ['generate', 'read'] }, as(boss));
+  const page = await openPage(browser, daemon.url, { key: json.key });
+  await page.show('memory');
+  await page.getByRole('heading', { name: 'dram' }).waitFor();
+  assert.equal((await daemon.call('DELETE', `/admin/v1/keys/${json.id}`, undefined, as(boss))).status, 200);
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await page.done();
+});
+
 test('who may not manage keys does not even see them', async () => {
   const page = await openPage(browser, daemon.url, { key: viewer });
   await page.show('operate?tab=keys');
