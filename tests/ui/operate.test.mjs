@@ -101,6 +101,8 @@ test('a second model: loaded beside the first, looked at and edited by itself, u
   await page.getByRole('button', { name: 'Commit …' }).click();
   await dialog.getByRole('button', { name: 'Commit' }).click();
   await page.getByText('Version 1 is live: 32 rows.').waitFor();
+  await page.show('operate?tab=events');
+  await page.getByTestId('events').getByText('commit second: v1 · 32 rows').waitFor();
   assert.equal(await answer('second'), ' Paris.');
   assert.equal(await answer('lexicon'), ' Tokyo.');
   await page.getByRole('link', { name: 'Microscope' }).click();
@@ -120,6 +122,35 @@ test('a second model: loaded beside the first, looked at and edited by itself, u
   await page.getByRole('button', { name: 'Generate' }).waitFor();
   assert.equal(await page.getByRole('combobox', { name: 'Model', exact: true }).count(), 0);
   assert.match(await page.getByTestId('code').textContent(), /"model": "lexicon"/);
+  await page.done();
+});
+
+test('a load is cancelled while it runs: asked first, and nothing is loaded', async () => {
+  // Its digest takes long enough to be met, whatever the machine: the file is sparse.
+  const big = path.join(models, 'big');
+  fs.cpSync(model, big, { recursive: true });
+  fs.writeFileSync(path.join(big, 'notes.bin'), '');
+  fs.truncateSync(path.join(big, 'notes.bin'), 40e9);
+  const { status, json, text } = await daemon.post('/admin/v1/models/load', { model: big, name: 'big', sha256: '0'.repeat(64) });
+  assert.equal(status, 202, text);
+  const page = await openPage(browser, daemon.url);
+  // It is shown where people edit, too.
+  for (const place of ['memory', 'edit', 'operate']) {
+    await page.show(place);
+    await page.getByRole('progressbar', { name: 'load model big' }).waitFor();
+    await assertAccessible(page, `a running operation on ${place}`);
+  }
+  const operation = page.getByTestId('operations').getByRole('listitem').filter({ hasText: 'load model big' });
+  await operation.getByRole('button', { name: /^Cancel/ }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('what it did so far is thrown away', { exact: false }).waitFor();
+  await assertAccessible(page, 'the question before cancelling');
+  await dialog.getByRole('button', { name: 'Let it run' }).click();
+  assert.equal((await daemon.get(`/admin/v1/operations/${json.operation}`)).json.state, 'running');
+  await operation.getByRole('button', { name: /^Cancel/ }).click();
+  await dialog.getByRole('button', { name: 'Cancel it' }).click();
+  await operation.getByText('cancelled', { exact: true }).waitFor();
+  assert.equal((await daemon.get('/admin/v1/models')).json.models.length, 1);
   await page.done();
 });
 

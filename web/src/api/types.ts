@@ -238,12 +238,22 @@ export interface Operation {
   target: string;
   path: string;
   state: string;
+  cancelling: boolean; // it runs and was asked to end
   stage: string;
   progress: number; // 0 to 1
   error: { message: string } | null;
   created_unix_ms: number;
   started_unix_ms: number | null;
   finished_unix_ms: number | null;
+}
+export interface MemoryEvent {
+  number: number;
+  unix_ms: number;
+  kind: string;
+  model: string;
+  version: number;
+  rows: number;
+  overlay: string | null;
 }
 export interface Operations {
   operations: Operation[];
