@@ -300,7 +300,7 @@ export interface Tiers {
   tiers: Tier[]; // of each table in the order they are asked
   layers: LayerRows[];
   warm_ups: { model: string; done: boolean; rows: number; rows_total: number }[];
-  warm_up?: { state: 'none' | 'running' | 'done' | 'failed'; rows_done: number; rows_total: number }; // of all models
+  warm_up: { state: 'none' | 'running' | 'done' | 'failed'; rows_done: number; rows_total: number }; // of all models
 }
 
 // ---- Gates
