@@ -2,17 +2,23 @@
 // What the model knows is changed, looked at, and brought back, all through the page.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { assertAccessible, launch, openPage, startDaemon } from './support.mjs';
 
 let daemon;
 let browser;
+let texts;
 before(async () => {
-  daemon = await startDaemon();
+  texts = fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-ui-texts-'));
+  daemon = await startDaemon({ settings: [`models.directories=[${texts}]`] });
   browser = await launch();
 });
 after(async () => {
   await browser?.close();
   await daemon?.stop();
+  fs.rmSync(texts, { recursive: true, force: true });
 });
 
 async function answer(engram) {
@@ -142,6 +148,25 @@ test('rows by id: values by hand, zeroed, scaled, exported and imported', async 
   await page.getByRole('alert').filter({ hasText: 'edits[0].layer' }).waitFor();
   await page.getByRole('button', { name: 'As before' }).click();
   await page.getByText('0 rows change', { exact: true }).waitFor();
+  await page.done();
+});
+
+test('who else reads the rows: a text is indexed from the plan', async () => {
+  fs.writeFileSync(path.join(texts, 'traffic.txt'), 'The capital of Japan is Tokyo. Where is Japan? '.repeat(50));
+  const page = await openPage(browser, daemon.url);
+  await makeFrench(page);
+  const plan = page.getByTestId('plan');
+  await page.getByRole('button', { name: 'Plan', exact: true }).click();
+  await plan.getByText('No text was indexed', { exact: false }).waitFor();
+  await plan.getByRole('button', { name: 'Index a text …' }).click();
+  const dialog = page.getByRole('dialog');
+  await assertAccessible(page, 'the question for a text');
+  await dialog.getByLabel('File on the server', { exact: false }).fill('traffic.txt');
+  await dialog.getByRole('button', { name: 'Index' }).click();
+  await page.getByTestId('jobs').getByRole('listitem').filter({ hasText: 'n-gram index' }).getByText('succeeded').waitFor();
+  await page.getByRole('button', { name: 'Plan', exact: true }).click();
+  await plan.getByText('found in a sample of', { exact: false }).waitFor();
+  await plan.getByText('of Japan', { exact: true }).waitFor();
   await page.done();
 });
 

@@ -48,7 +48,7 @@ for (const theme of ['light', 'dark']) {
 
 test('the tabs inside of pages are accessible, too', async () => {
   const page = await openPage(browser, daemon.url);
-  for (const [name, tabs] of Object.entries({ edit: ['History', 'Overlays'], operate: ['Configuration', 'Events'], playground: ['Chat'] })) {
+  for (const [name, tabs] of Object.entries({ edit: ['History', 'Overlays'], operate: ['Keys', 'Configuration', 'Audit log', 'Events'], playground: ['Chat'] })) {
     await page.show(name);
     for (const tab of tabs) {
       await page.getByRole('tab', { name: tab, exact: true }).click();

@@ -2,7 +2,8 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { launch, openPage, startDaemon } from './support.mjs';
+import path from 'node:path';
+import { launch, openPage, root, startDaemon } from './support.mjs';
 
 let daemon;
 let browser;
@@ -133,10 +134,33 @@ test('the curl command does what the page did', async () => {
   const events = execFileSync('bash', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   const text = events.split('\n\n').filter((event) => event.startsWith('data: {')).map((event) => JSON.parse(event.slice(6)).choices[0]?.text ?? '').join('');
   assert.equal(text, ' Tokyo.');
-  for (const [dialect, word] of [['python', 'extra_body'], ['node', "from 'openai'"]]) {
-    await page.getByLabel('Top k').fill('40');
+  await page.done();
+});
+
+test('the code for OpenAI\'s clients runs as it is', async () => {
+  const page = await playground();
+  // Everything that must be written otherwise in another language: quotes, true and false, fields the client does not know.
+  await page.getByLabel('Prompt').fill('The capital of Japan is');
+  await page.getByLabel('Temperature').fill('0');
+  await page.getByLabel('Stop at').fill(`it's "over"\nand "out"`);
+  await page.getByLabel('Top k').fill('40');
+  await page.getByLabel('Engram memory on').uncheck();
+  await page.getByLabel('Engram memory on').check();
+  const source = async (dialect) => {
     await page.getByLabel('Copy as').selectOption(dialect);
-    assert.ok((await page.getByTestId('code').textContent()).includes(word));
-  }
+    return page.getByTestId('code').textContent();
+  };
+  const run = (command, args) => execFileSync(command, args, { encoding: 'utf8', cwd: path.join(root, 'tests/e2e') });
+  assert.equal(run('node', ['--input-type=module', '-e', await source('node')]), ' Tokyo.');
+  await page.getByLabel('Engram memory on').uncheck();
+  const python = await source('python');
+  assert.match(python, /model="lexicon"/);
+  assert.match(python, /extra_body=\{"top_k": 40, "engram": \{"enabled": False\}\}/);
+  run('python3', ['-c', `import ast, sys; ast.parse(sys.argv[1])`, python]);
+  await page.getByRole('tab', { name: 'Chat' }).click();
+  await page.getByLabel('Message', { exact: true }).fill('What is the capital of Japan?');
+  await page.getByLabel('Engram memory on').check();
+  const { json } = await daemon.post('/v1/chat/completions', { messages: [{ role: 'user', content: 'What is the capital of Japan?' }], temperature: 0, max_tokens: 64 });
+  assert.equal(run('node', ['--input-type=module', '-e', await source('node')]), json.choices[0].message.content);
   await page.done();
 });

@@ -42,11 +42,17 @@ export function seconds(value: number | null | undefined): string {
   return `${Math.round(value / 86400)} d`;
 }
 
-// Times come as seconds since 1970, milliseconds since 1970, or ISO text.
+// Milliseconds since 1970; times come as seconds or milliseconds since 1970, or ISO text. null: none, or no time.
+export function time(value: number | string | null | undefined): number | null {
+  if (value == null || value === '') return null;
+  const at = typeof value === 'number' ? (value > 1e11 ? value : value * 1000) : Date.parse(value);
+  return Number.isNaN(at) ? null : at;
+}
+
 export function date(value: number | string | null | undefined): string {
-  if (value == null || value === '') return '–';
-  const at = new Date(typeof value === 'number' ? (value > 1e11 ? value : value * 1000) : value);
-  if (Number.isNaN(at.getTime())) return String(value);
+  const ms = time(value);
+  if (ms === null) return value ? String(value) : '–';
+  const at = new Date(ms);
   const two = (part: number): string => String(part).padStart(2, '0');
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }

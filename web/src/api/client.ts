@@ -24,6 +24,15 @@ export const key = {
   set: (value: string): void => (value ? sessionStorage.setItem(kKeyItem, value) : sessionStorage.removeItem(kKeyItem)),
 };
 
+const kModelItem = 'engramd.model';
+
+// The served model that requests are for; empty: the daemon's default. This tab's choice, too.
+export const model = {
+  get: (): string => sessionStorage.getItem(kModelItem) ?? '',
+  set: (value: string): void => (value ? sessionStorage.setItem(kModelItem, value) : sessionStorage.removeItem(kModelItem)),
+};
+const chosen = (): string | undefined => model.get() || undefined;
+
 function failureOf(status: number): Failure {
   if (status === 401) return 'unauthorized';
   if (status === 403) return 'forbidden';
@@ -86,6 +95,7 @@ const query = (values: Record<string, string | number | undefined>): string => {
   const set = Object.entries(values).filter(([, value]) => value !== undefined && value !== '');
   return set.length ? '?' + new URLSearchParams(set.map(([name, value]) => [name, String(value)])).toString() : '';
 };
+const ofModel = (values: Record<string, string | number | undefined> = {}): string => query({ ...values, model: chosen() });
 const at = (name: string): string => encodeURIComponent(name);
 
 const kProbes: Record<T.Scope, [path: string, body: object | undefined]> = {
@@ -99,8 +109,7 @@ export const api = {
   ready: (signal?: AbortSignal): Promise<Response> => fetch('/health/ready', { signal, cache: 'no-store' }),
   metrics: async (signal?: AbortSignal): Promise<string> => (await send('/metrics', { signal })).text(),
   models: (signal?: AbortSignal) => json<T.ModelList>('/v1/models', { signal }),
-  completion: (body: T.GenerationBody, signal?: AbortSignal) => json<T.Completion>('/v1/completions', { body, signal }),
-  tokenize: (prompt: string, signal?: AbortSignal) => json<T.Tokenized>('/tokenize', { body: { prompt }, signal }),
+  completion: (body: T.GenerationBody, signal?: AbortSignal) => json<T.Completion>('/v1/completions', { body: { model: chosen(), ...body }, signal }),
 
   // Whether the key has a scope. Scopes are checked before the body, and an empty body is one that every one of these
   // routes refuses without doing anything: 403 says no, 400 yes. What the server does not have nobody may do.
@@ -115,31 +124,48 @@ export const api = {
     return true;
   },
   status: (signal?: AbortSignal) => json<T.Status>('/admin/v1/status', { signal }),
-  memory: (signal?: AbortSignal) => json<T.MemoryStatus>('/admin/v1/journal', { signal }),
-  tables: (signal?: AbortSignal) => json<T.Tables>('/admin/v1/tables', { signal }),
+  memory: (signal?: AbortSignal) => json<T.MemoryStatus>('/admin/v1/journal' + ofModel(), { signal }),
+  tables: (signal?: AbortSignal) => json<T.Tables>('/admin/v1/tables' + ofModel(), { signal }),
   tiers: (signal?: AbortSignal) => json<T.Tiers>('/admin/v1/tiers', { signal }),
-  gates: (signal?: AbortSignal) => json<T.Gates>('/admin/v1/gates', { signal }),
-  inspect: (body: T.InspectBody, signal?: AbortSignal) => json<T.Inspection>('/admin/v1/inspect', { body, signal }),
+  heat: (layer: number, signal?: AbortSignal) => json<T.Heat>('/admin/v1/tiers/heat' + ofModel({ layer }), { signal }),
+  gates: (signal?: AbortSignal) => json<T.Gates>('/admin/v1/gates' + ofModel(), { signal }),
+  inspect: (body: T.InspectBody, signal?: AbortSignal) =>
+    json<T.Inspection>('/admin/v1/inspect', { body: { model: chosen(), ...body }, signal }),
 
-  locate: (body: { text: string } | { tokens: number[] }, signal?: AbortSignal) =>
-    json<T.Located>('/admin/v1/locate', { body, signal }),
   rows: (layer: number, ids: number[], asOf?: number, signal?: AbortSignal) =>
-    json<T.Rows>('/admin/v1/rows' + query({ layer, ids: ids.join(','), as_of: asOf }), { signal }),
-  commits: (signal?: AbortSignal) => json<T.Commits>('/admin/v1/commits', { signal }),
+    json<T.Rows>('/admin/v1/rows' + ofModel({ layer, ids: ids.join(','), as_of: asOf }), { signal }),
+  commits: (before?: number, signal?: AbortSignal) => json<T.Commits>('/admin/v1/commits' + ofModel({ before }), { signal }),
   diff: (from: number, to: number, signal?: AbortSignal) =>
-    json<T.Diff>('/admin/v1/commits/diff' + query({ from, to }), { signal }),
-  commit: (body: T.CommitBody) => json<T.Committed>('/admin/v1/commits', { body }),
-  plan: (body: T.CommitBody) => json<T.Plan>('/admin/v1/commits', { body: { ...body, plan: true } }),
-  rollback: (to: number, note: string) => json<T.Committed>('/admin/v1/rollback', { body: { to, note } }),
-  overlays: (signal?: AbortSignal) => json<T.Overlays>('/admin/v1/overlays', { signal }),
+    json<T.Diff>('/admin/v1/commits/diff' + ofModel({ from, to }), { signal }),
+  commit: (body: T.CommitBody) => json<T.Committed>('/admin/v1/commits' + ofModel(), { body }),
+  plan: (body: T.CommitBody) => json<T.Plan>('/admin/v1/commits' + ofModel(), { body: { ...body, plan: true } }),
+  rollback: (to: number, note: string) => json<T.Committed>('/admin/v1/rollback' + ofModel(), { body: { to, note } }),
+  overlays: (signal?: AbortSignal) => json<T.Overlays>('/admin/v1/overlays' + ofModel(), { signal }),
+  overlay: (name: string, signal?: AbortSignal) =>
+    json<T.OverlayContent>(`/admin/v1/overlays/${at(name)}` + ofModel({ limit: 50 }), { signal }),
   putOverlay: (name: string, body: T.OverlayBody) =>
-    json<unknown>(`/admin/v1/overlays/${at(name)}`, { method: 'PUT', body }),
-  deleteOverlay: (name: string) => json<unknown>(`/admin/v1/overlays/${at(name)}`, { method: 'DELETE' }),
+    json<unknown>(`/admin/v1/overlays/${at(name)}` + ofModel(), { method: 'PUT', body }),
+  deleteOverlay: (name: string) => json<unknown>(`/admin/v1/overlays/${at(name)}` + ofModel(), { method: 'DELETE' }),
+  compact: () => json<T.Accepted>('/admin/v1/compact' + ofModel(), { method: 'POST' }),
+  ngramIndex: (path: string) => json<T.Accepted>('/admin/v1/ngram-index', { body: { path, model: chosen() } }),
+  backup: (directory: string) => json<T.Accepted>('/admin/v1/backup', { body: { directory, model: chosen() } }),
 
   adminModels: (signal?: AbortSignal) => json<T.AdminModels>('/admin/v1/models', { signal }),
   plugins: (signal?: AbortSignal) => json<T.Plugins>('/admin/v1/plugins', { signal }),
-  swapModel: (model: string) => json<T.Accepted>('/admin/v1/models/swap', { body: { model } }),
-  swapPlugin: (name: string, path: string) => json<T.Accepted>('/admin/v1/plugins/swap', { body: { name, path } }),
+  loadModel: (directory: string, name?: string) =>
+    json<T.Accepted>('/admin/v1/models/load', { body: { model: directory, name } }),
+  swapModel: (name: string, directory: string) =>
+    json<T.Accepted>('/admin/v1/models/swap', { body: { model: directory, name } }),
+  unloadModel: (name: string) => json<T.Accepted>('/admin/v1/models/unload', { body: { name } }),
+  swapPlugin: (name: string, path: string, of: string) =>
+    json<T.Accepted>('/admin/v1/plugins/swap', { body: { name, path, model: of } }),
   operations: (signal?: AbortSignal) => json<T.Operations>('/admin/v1/operations', { signal }),
+  cancelOperation: (id: number) => json<T.Operation>(`/admin/v1/operations/${id}`, { method: 'DELETE' }),
   config: (signal?: AbortSignal) => json<Record<string, unknown>>('/admin/v1/config', { signal }),
+
+  keys: (signal?: AbortSignal) => json<T.Keys>('/admin/v1/keys', { signal }),
+  createKey: (body: T.NewKey) => json<T.CreatedKey>('/admin/v1/keys', { body }),
+  revokeKey: (id: string) => json<unknown>(`/admin/v1/keys/${at(id)}`, { method: 'DELETE' }),
+  audit: (filter: T.AuditFilter, signal?: AbortSignal) =>
+    json<T.Audit>('/admin/v1/audit' + query({ ...filter }), { signal }),
 };

@@ -74,19 +74,8 @@ export interface Completion {
 export interface ModelList {
   data: { id: string; max_model_len: number }[];
 }
-export interface Tokenized {
-  tokens: number[];
-  count: number;
-  max_model_len: number;
-}
-
 // ---- Memory
 
-export interface Located {
-  tokens: number[];
-  compressed: number[];
-  rows: Record<string, number[][]>; // by layer: [position][column]
-}
 export interface Row {
   row: number;
   values: number[];
@@ -153,6 +142,7 @@ export interface Commit {
 }
 export interface Commits {
   commits: Commit[]; // newest first
+  next_before: number | null;
 }
 export interface Diff {
   from: number;
@@ -167,9 +157,17 @@ export interface OverlaySummary {
   bytes: number;
   created_unix_ms: number;
   expires_unix_ms: number | null;
+  keys?: string[]; // names of the keys that it is attached to
 }
 export interface Overlays {
   overlays: OverlaySummary[];
+}
+export interface OverlayContent extends OverlaySummary {
+  entries: (
+    | { layer: number; row: number; values: number[] }
+    | { suffix: { compressed: number[] }; memory: Record<string, number[]> }
+  )[];
+  next_cursor: string | null;
 }
 export interface OverlayBody {
   entries: (
@@ -240,12 +238,22 @@ export interface Operation {
   target: string;
   path: string;
   state: string;
+  cancelling: boolean; // it runs and was asked to end
   stage: string;
   progress: number; // 0 to 1
   error: { message: string } | null;
   created_unix_ms: number;
   started_unix_ms: number | null;
   finished_unix_ms: number | null;
+}
+export interface MemoryEvent {
+  number: number;
+  unix_ms: number;
+  kind: string;
+  model: string;
+  version: number;
+  rows: number;
+  overlay: string | null;
 }
 export interface Operations {
   operations: Operation[];
@@ -291,6 +299,8 @@ export interface LayerRows {
 export interface Tiers {
   tiers: Tier[]; // of each table in the order they are asked
   layers: LayerRows[];
+  warm_ups: { model: string; done: boolean; rows: number; rows_total: number }[];
+  warm_up: { state: 'none' | 'running' | 'done' | 'failed'; rows_done: number; rows_total: number }; // of all models
 }
 
 // ---- Gates
@@ -317,6 +327,7 @@ export interface Gates {
 // ---- A close look
 
 export interface InspectBody {
+  model?: string;
   prompt: string | number[];
   engram?: EngramOptions;
   top?: number;
@@ -351,5 +362,77 @@ export interface Inspection {
 }
 
 export interface Tables {
-  tables: { layer: number; format: string; path: string | null; edited_rows: number; edited_bytes: number }[];
+  tables: {
+    layer: number;
+    rows: number;
+    format: string;
+    path: string | null;
+    edited_rows: number;
+    edited_bytes: number;
+    columns: { order: number; head: number; prime: number; offset: number }[];
+  }[];
+}
+
+// Which rows were asked for, in a sample of the reads.
+export interface Heat {
+  layer: number;
+  rows: number;
+  sampled_reads: number;
+  sample_rate: number;
+  ranges: { first_row: number; end_row: number; reads: number }[];
+  curve: { rows_share: number; reads_share: number }[]; // ascending; the most read rows first
+}
+
+// ---- Keys
+
+export interface KeyLimits {
+  requests_per_second: number | null;
+  tokens_per_second: number | null;
+}
+export interface ApiKey {
+  id: string;
+  name: string;
+  scopes: Scope[];
+  prefix: string | null;
+  source: 'config' | 'journal';
+  created_at: number | null;
+  created_by: string | null;
+  expires_at: number | null;
+  last_used_at: number | null;
+  revoked_at: number | null;
+  limits: KeyLimits;
+  overlays: string[];
+}
+export interface Keys {
+  keys: ApiKey[];
+}
+export interface NewKey {
+  name: string;
+  scopes: Scope[];
+  overlays?: string[];
+  limits?: Partial<KeyLimits>;
+  expires_in?: number; // seconds
+}
+export interface CreatedKey extends ApiKey {
+  key: string; // told once
+}
+export interface AuditFilter {
+  limit?: number;
+  before?: number;
+  key?: string;
+  action?: string;
+}
+export interface AuditEntry {
+  id: number;
+  time: number;
+  key: { id: string; name: string } | null;
+  address: string;
+  action: string;
+  target: string;
+  status: number; // of the answer; 499: the client left before it; 0: not over HTTP
+  detail: string;
+}
+export interface Audit {
+  entries: AuditEntry[];
+  next_before: number | null;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The change being prepared on the edit page. It outlives a visit to another page, not the tab.
+// The change being prepared on the edit page, one for each served model. It outlives a visit to another page, not the tab.
 import { api } from '../api/client';
 import type { EditEntry, OverlayBody, Row } from '../api/types';
 import type { Place } from '../find_rows';
+import { models } from './models.svelte';
 
 export interface RowChange {
   layer: number;
@@ -30,13 +31,23 @@ export async function readRows(wanted: { layer: number; row: number }[], asOf?: 
 export const norm = (values: number[]): number => Math.hypot(...values);
 export const changed = ({ before, after }: RowChange): boolean => after.some((value, index) => value !== before[index]);
 
-class Change {
-  rows = $state.raw<RowChange[]>([]);
+interface Prepared {
+  rows: RowChange[];
   // Imported edits of other kinds (by n-gram, of stored bytes, added): taken as they are.
-  others = $state.raw<EditEntry[]>([]);
+  others: EditEntry[];
+}
+const kNothing: Prepared = { rows: [], others: [] };
+
+class Change {
+  #prepared = $state.raw<Record<string, Prepared>>({});
+  readonly rows = $derived((this.#prepared[models.name] ?? kNothing).rows);
+  readonly others = $derived((this.#prepared[models.name] ?? kNothing).others);
   readonly size = $derived(this.rows.length + this.others.length);
   readonly changes = $derived(this.rows.filter(changed).length + this.others.length);
 
+  #set(what: Partial<Prepared>): void {
+    this.#prepared = { ...this.#prepared, [models.name]: { rows: this.rows, others: this.others, ...what } };
+  }
   has(layer: number, row: number): boolean {
     return this.rows.some((one) => one.layer === layer && one.row === row);
   }
@@ -47,18 +58,17 @@ class Change {
       const { values } = found.get(`${place.layer}/${place.row}`)!;
       return { layer: place.layer, row: place.row, place: 'slot' in place ? place : null, before: values, after: [...values] };
     });
-    this.rows = [...this.rows, ...added];
+    this.#set({ rows: [...this.rows, ...added] });
   }
   remove(entry: RowChange): void {
-    this.rows = this.rows.filter((one) => one !== entry);
+    this.#set({ rows: this.rows.filter((one) => one !== entry) });
   }
   clear(): void {
-    this.rows = [];
-    this.others = [];
+    this.#set(kNothing);
   }
   // `next` gives a row's new values; undefined leaves it.
   map(next: (entry: RowChange) => number[] | undefined): void {
-    this.rows = this.rows.map((entry) => ({ ...entry, after: next(entry) ?? entry.after }));
+    this.#set({ rows: this.rows.map((entry) => ({ ...entry, after: next(entry) ?? entry.after })) });
   }
   // Throws an Error that says what is wrong with it.
   async import(text: string): Promise<number> {
@@ -76,7 +86,7 @@ class Change {
     await this.add(plain);
     const values = new Map(plain.map((one) => [`${one.layer}/${one.row}`, one.values]));
     this.map(({ layer, row }) => values.get(`${layer}/${row}`));
-    this.others = [...this.others, ...others];
+    this.#set({ others: [...this.others, ...others] });
     return edits.length;
   }
 

@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The daemon's event stream, /admin/v1/events: a snapshot, then what changes. What happened is told from the two; the
-// newest kMost are kept.
+// The daemon's event stream, /admin/v1/events: a snapshot, then what changes. What happened is told from the two, what
+// happened to memories also from before the page was opened; the newest kMost are kept.
 import { protocols, socketUrl } from '../api/stream';
-import type { Operation } from '../api/types';
+import type { MemoryEvent, Operation } from '../api/types';
 
 export type Happening =
   | { id: number; time: number; kind: 'state'; from: string; to: string }
-  | { id: number; time: number; kind: 'version'; model: string; from: number; to: number }
+  | { id: number; time: number; kind: 'memory'; event: MemoryEvent }
   | { id: number; time: number; kind: 'operation'; operation: Operation };
 
 interface Message {
   type: 'snapshot' | 'delta' | 'pong' | 'error';
   unix_ms: number;
   state: string;
-  metrics: Record<string, number | null>; // null: gone
   operations: Operation[];
+  memory_events: MemoryEvent[]; // oldest first
 }
 
 const kMost = 200;
-const kVersion = /^engramd_memory_version(?:\{.*?model="([^"]*)".*\})?$/;
 
 export class Events {
   list = $state.raw<Happening[]>([]); // newest first
@@ -29,7 +28,7 @@ export class Events {
   #retry: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
   #state = '';
-  #versions = new Map<string, number>();
+  #told = 0; // the newest memory event's number
   #operations = new Map<number, string>();
   #next = 0;
 
@@ -68,12 +67,12 @@ export class Events {
       fresh.push({ id: this.#next++, time, kind: 'state', from: this.#state, to: message.state });
     }
     this.#state = message.state;
-    for (const [name, value] of Object.entries(message.metrics)) {
-      const model = kVersion.exec(name)?.[1];
-      if (model === undefined || value === null) continue;
-      const from = this.#versions.get(model);
-      if (from !== undefined && from !== value) fresh.push({ id: this.#next++, time, kind: 'version', model, from, to: value });
-      this.#versions.set(model, value);
+    // A daemon that was restarted counts from the start again.
+    if ((message.memory_events.at(-1)?.number ?? 0) < this.#told && message.type === 'snapshot') this.#told = 0;
+    for (const event of message.memory_events) {
+      if (event.number <= this.#told) continue;
+      this.#told = event.number;
+      fresh.push({ id: this.#next++, time: event.unix_ms, kind: 'memory', event });
     }
     // What had happened before the page was opened is no event of it.
     const first = this.#operations.size === 0 && message.type === 'snapshot';
@@ -83,6 +82,6 @@ export class Events {
       this.#operations.set(operation.id, now);
     }
     if (this.#operations.size > 1000) this.#operations = new Map([...this.#operations].slice(-500));
-    if (fresh.length) this.list = [...fresh.reverse(), ...this.list].slice(0, kMost);
+    if (fresh.length) this.list = [...fresh.reverse(), ...this.list].sort((a, b) => b.time - a.time || b.id - a.id).slice(0, kMost);
   }
 }

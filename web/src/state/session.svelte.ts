@@ -4,6 +4,7 @@
 import { api, key } from '../api/client';
 import type { MemoryStatus, Scope, Status } from '../api/types';
 import { live } from './live.svelte';
+import { models } from './models.svelte';
 import { asApiError } from './resource.svelte';
 
 export type Entry = 'asking' | 'open' | 'signed-out' | 'signed-in' | 'offline';
@@ -23,7 +24,7 @@ class Session {
   // Asks the server again; 'signed-out' means that it wants a (better) key.
   async check(): Promise<Entry> {
     try {
-      await api.models();
+      models.take((await api.models()).data.map(({ id }) => id));
     } catch (failure) {
       const error = asApiError(failure);
       if (error.failure === 'unauthorized') return (this.entry = 'signed-out');
@@ -44,11 +45,14 @@ class Session {
   // What several pages show of the daemon's state. What this server or key does not give is left out there.
   async refresh(): Promise<void> {
     if (!this.may('read')) return;
+    const asked = key.get();
     try {
       this.status = await api.status();
+      models.take(this.status.models.filter(({ state }) => state === 'serving').map(({ name }) => name));
     } catch (failure) {
       this.status = null;
-      if (asApiError(failure).failure === 'unauthorized') this.entry = 'signed-out';
+      // Not if another key was put in while this was under way.
+      if (asApiError(failure).failure === 'unauthorized' && key.get() === asked) this.entry = 'signed-out';
     }
     try {
       this.memory = await api.memory();
@@ -66,11 +70,10 @@ class Session {
     return entry;
   }
 
+  // Loads the page anew, so that nothing of what this key saw stays in it.
   signOut(): void {
     key.set('');
-    this.scopes = new Set();
-    this.status = this.memory = null;
-    this.entry = 'signed-out';
+    location.reload();
   }
 }
 export const session = new Session();

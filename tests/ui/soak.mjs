@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an open dashboard costs the daemon, and whether either grows:  node soak.mjs --minutes 60
+// First, in turns under the same load: no dashboard, then one tab of each page of --pages, alone. Then all of these tabs
+// stay open for --minutes. Linux only (/proc); not one of the tests that ctest runs.
+import { setTimeout as sleep } from 'node:timers/promises';
+import fs from 'node:fs';
+import { parseArgs } from 'node:util';
+import { launch, openPage, startDaemon } from './support.mjs';
+
+const { values: options } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '60' }, // that the tabs stay open
+    rounds: { type: 'string', default: '4' }, // of turns
+    turn: { type: 'string', default: '30' }, // seconds
+    rate: { type: 'string', default: '4' }, // requests a second, of 32 tokens each
+    pages: { type: 'string', default: 'overview,memory,operate' },
+    every: { type: 'string', default: '60' }, // seconds between readings while the tabs are open
+  },
+});
+const [minutes, rounds, turn_s, rate, every_s] = ['minutes', 'rounds', 'turn', 'rate', 'every'].map((name) => {
+  const value = Number(options[name]);
+  if (!(value > 0)) throw new Error(`--${name} ${options[name]}: not a number above 0`);
+  return value;
+});
+const pages = options.pages.split(',');
+
+const daemon = await startDaemon();
+process.on('SIGINT', () => process.exit(130)); // With what "exit" ends: the daemon.
+process.on('SIGTERM', () => process.exit(143));
+const browser = await launch();
+const proc = `/proc/${daemon.child.pid}`;
+
+// Nanoseconds on a processor: of the process, and of the threads that serve HTTP.
+function cpu() {
+  const used = { all: 0, http: 0 };
+  for (const thread of fs.readdirSync(`${proc}/task`)) {
+    const name = fs.readFileSync(`${proc}/task/${thread}/comm`, 'utf8');
+    const ns = Number(fs.readFileSync(`${proc}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+    used.all += ns;
+    if (name.startsWith('http')) used.http += ns;
+  }
+  return used;
+}
+const rss_mib = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`${proc}/status`, 'utf8'))[1]) / 1024;
+
+// The same requests at the same times, whoever looks; what cannot be sent in time is counted, not caught up with.
+const countries = ['Japan', 'France', 'Italy', 'Peru', 'Kenya', 'Canada', 'Norway', 'Cuba', 'India', 'Chad', 'Spain', 'Egypt'];
+const load = { sent: 0, failed: 0, late: 0, running: 0 };
+const timer = setInterval(async () => {
+  if (load.running >= 64) {
+    load.late += 1;
+    return;
+  }
+  load.running += 1;
+  const prompt = `The capital of ${countries[load.sent++ % countries.length]} is`;
+  try {
+    const response = await fetch(`${daemon.url}/v1/completions`, {
+      method: 'POST', body: JSON.stringify({ prompt, max_tokens: 32, ignore_eos: true, temperature: 0 }),
+    });
+    await response.arrayBuffer();
+    if (!response.ok) load.failed += 1;
+  } catch {
+    load.failed += 1;
+  }
+  load.running -= 1;
+}, 1000 / rate);
+
+async function open(name) {
+  const page = await openPage(browser, daemon.url);
+  await page.show(name);
+  if (name === 'operate') await page.getByRole('tab', { name: 'Events' }).click();
+  page.requests = 0;
+  page.on('request', () => (page.requests += 1));
+  return page;
+}
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+console.log(`${(rounds * (pages.length + 1) * (turn_s + 3)) / 60} minutes of turns, then ${minutes} minutes with ${pages.join(', ')} open; ${rate} requests/s`);
+await sleep(5000);
+
+// ---- Turns
+const turns = Object.fromEntries(['closed', ...pages].map((name) => [name, { all: [], http: [], requests: [] }]));
+for (let round = 0; round < rounds; ++round) {
+  for (const name of ['closed', ...pages]) {
+    const page = name === 'closed' ? null : await open(name);
+    await sleep(3000); // Loading the page is no part of leaving it open.
+    if (page) page.requests = 0;
+    const before = cpu();
+    const started = performance.now();
+    await sleep(turn_s * 1000);
+    const after = cpu();
+    const elapsed_ns = (performance.now() - started) * 1e6;
+    for (const part of ['all', 'http']) turns[name][part].push((100 * (after[part] - before[part])) / elapsed_ns);
+    turns[name].requests.push((page?.requests ?? 0) / turn_s);
+    await page?.done();
+  }
+}
+// The HTTP threads do what a dashboard asks for; the others' time shifts with who else uses the processor.
+console.log('\ndaemon, percent of one core: all threads (median, min..max), HTTP threads (median), above closed; requests/s of the page');
+const base = { all: median(turns.closed.all), http: median(turns.closed.http) };
+for (const [name, { all, http, requests }] of Object.entries(turns)) {
+  const shown = [median(all), Math.min(...all), Math.max(...all), median(http)].map((value) => value.toFixed(2));
+  const signed = (value) => `${value < 0 ? '' : '+'}${value.toFixed(2)}`;
+  const above = name === 'closed' ? '' : `  ${signed(median(all) - base.all)} all, ${signed(median(http) - base.http)} HTTP`;
+  console.log(`${name.padEnd(10)} ${shown[0]} (${shown[1]}..${shown[2]})  HTTP ${shown[3]}${above}  ${mean(requests).toFixed(1)}/s`);
+}
+
+// ---- Left open
+const tabs = await Promise.all(pages.map(async (name) => {
+  const page = await open(name);
+  const session = await page.context().newCDPSession(page);
+  return { name, page, session };
+}));
+async function reading({ session }) {
+  await session.send('HeapProfiler.collectGarbage');
+  const { usedSize } = await session.send('Runtime.getHeapUsage');
+  const { nodes, jsEventListeners } = await session.send('Memory.getDOMCounters');
+  return { heap_mb: usedSize / 1e6, nodes, listeners: jsEventListeners };
+}
+console.log(`\nminute  daemon RSS MiB  daemon CPU %  ${pages.map((name) => `${name}: heap MB, nodes, listeners`).join('  ')}`);
+const began = performance.now();
+const series = { minute: [], rss: [], heap: pages.map(() => []) };
+let before = cpu();
+let at = began;
+for (;;) {
+  const now = performance.now();
+  const used = cpu();
+  const readings = [];
+  for (const tab of tabs) readings.push(await reading(tab));
+  const minute = (now - began) / 60_000;
+  series.minute.push(minute);
+  series.rss.push(rss_mib());
+  readings.forEach(({ heap_mb }, tab) => series.heap[tab].push(heap_mb));
+  const share = now > at ? (100 * (used.all - before.all)) / ((now - at) * 1e6) : 0;
+  console.log(
+    `${minute.toFixed(1).padStart(6)}  ${series.rss.at(-1).toFixed(1).padStart(14)}  ${share.toFixed(1).padStart(12)}  ` +
+      readings.map(({ heap_mb, nodes, listeners }) => `${heap_mb.toFixed(2)} ${nodes} ${listeners}`).join('  '),
+  );
+  before = used;
+  at = now;
+  if (minute >= minutes) break;
+  await sleep(Math.min(every_s * 1000, Math.max(0, minutes * 60_000 - (performance.now() - began))) + 1);
+}
+// Least squares over the second half: what came in with the first readings (series that fill, caches) is not growth.
+function growthPerHour(values) {
+  const from = Math.floor(values.length / 2);
+  const x = series.minute.slice(from);
+  const y = values.slice(from);
+  const [mx, my] = [mean(x), mean(y)];
+  const spread = x.reduce((sum, one) => sum + (one - mx) ** 2, 0);
+  return spread === 0 ? 0 : (60 * x.reduce((sum, one, index) => sum + (one - mx) * (y[index] - my), 0)) / spread;
+}
+console.log('\ngrowth an hour, fitted to the second half:');
+console.log(`daemon RSS ${growthPerHour(series.rss).toFixed(2)} MiB`);
+pages.forEach((name, tab) => console.log(`${name} heap ${growthPerHour(series.heap[tab]).toFixed(2)} MB`));
+console.log(`load: ${load.sent} requests, ${load.failed} failed, ${load.late} not sent in time`);
+const complaints = tabs.flatMap(({ page }) => page.complaints);
+for (const complaint of complaints) console.log(`page: ${complaint}`);
+
+clearInterval(timer);
+while (load.running > 0) await sleep(20);
+await browser.close();
+await daemon.stop();
+process.exitCode = load.failed > 0 || complaints.length > 0 ? 1 : 0;
