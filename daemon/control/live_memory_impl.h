@@ -18,11 +18,10 @@
 #include "control/ngram_index.h"
 #include "control/row_edits.h"
 #include "core/bounded_queue.h"
+#include "core/clock.h"
 #include "journal/journal.h"
 
 namespace engram {
-
-int64_t UnixMs();
 
 // What `work` returns, or what it throws as an error.
 template <typename Work>

@@ -17,11 +17,6 @@ constexpr std::chrono::seconds kUpkeepRetry{5};
 
 }  // namespace
 
-int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 LiveModel LiveModel::Of(const std::shared_ptr<Engine>& engine) {
   const Model& model = engine->model();
   LiveModel live;

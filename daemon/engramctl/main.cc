@@ -10,12 +10,13 @@ namespace engram {
 namespace {
 
 int Main(int argc, char** argv) {
-  std::vector<Command> commands = {
-      GenerateCommand(), ChatCommand(),    TokenizeCommand(),   DetokenizeCommand(), StatusCommand(),
-      ModelsCommand(),   PluginsCommand(), SwapCommand(),       LoadCommand(),       UnloadCommand(),
-      LocateCommand(),   TablesCommand(),  RowsCommand(),       CommitCommand(),     LogCommand(),
-      ShowCommand(),     DiffCommand(),    RollbackCommand(),   OverlayCommand(),    CompactCommand(),
-      BackupCommand(),   JournalCommand(), OperationsCommand(), TableCommand(),      KeyCommand()};
+  std::vector<Command> commands = {GenerateCommand(), ChatCommand(),     TokenizeCommand(),   DetokenizeCommand(),
+                                   StatusCommand(),   ModelsCommand(),   PluginsCommand(),    SwapCommand(),
+                                   LoadCommand(),     UnloadCommand(),   LocateCommand(),     TablesCommand(),
+                                   RowsCommand(),     CommitCommand(),   LogCommand(),        ShowCommand(),
+                                   DiffCommand(),     RollbackCommand(), OverlayCommand(),    CompactCommand(),
+                                   BackupCommand(),   JournalCommand(),  OperationsCommand(), TableCommand(),
+                                   KeyCommand(),      AuditCommand()};
   const std::string first = argc > 1 ? argv[1] : "";
   if (first == "--help" || first == "-h" || first == "help") {
     std::printf("engramctl: client and tools of engramd.\n\nUsage: engramctl COMMAND [OPTION]...\n\n");
