@@ -19,11 +19,10 @@
 #include "control/row_edits.h"
 #include "control/shared_journal.h"
 #include "core/bounded_queue.h"
+#include "core/clock.h"
 #include "journal/journal.h"
 
 namespace engram {
-
-int64_t UnixMs();
 
 // What `work` returns, or what it throws as an error.
 template <typename Work>

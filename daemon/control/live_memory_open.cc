@@ -11,11 +11,6 @@
 
 namespace engram {
 
-int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 LiveModel LiveModel::Of(const std::shared_ptr<Engine>& engine) {
   const Model& model = engine->model();
   LiveModel live;

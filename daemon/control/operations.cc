@@ -5,13 +5,10 @@
 #include <chrono>
 #include <utility>
 
+#include "core/clock.h"
+
 namespace engram {
 namespace {
-
-int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 Error NoSuchOperation(uint64_t id) {
   return NotFound("there is no operation " + std::to_string(id) + ", or it is long over");

@@ -23,10 +23,10 @@ std::string TextAt(const json::object& object, std::string_view key) {
   return value->is_string() ? std::string(value->as_string()) : JsonText(*value);
 }
 
-std::string TimeAt(const json::object& object, std::string_view key) {
+std::string TimeAt(const json::object& object, std::string_view key, int64_t per_second) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr || !value->is_int64()) return {};
-  const time_t seconds = value->as_int64() / 1000;
+  const time_t seconds = value->as_int64() / per_second;
   tm parts{};
   char text[32];
   if (gmtime_r(&seconds, &parts) == nullptr) return {};

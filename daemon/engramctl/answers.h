@@ -20,8 +20,9 @@ Result<boost::json::object> Ask(const HttpClient& client, const HttpCall& call, 
 
 // The member as people read it: a string as it is, anything else as JSON; "" for null or none.
 std::string TextAt(const boost::json::object& object, std::string_view key);
-// A time in milliseconds since 1970 as 2026-03-04 05:06:07Z; "" for none.
-std::string TimeAt(const boost::json::object& object, std::string_view key);
+// A time since 1970 as 2026-03-04 05:06:07Z; "" for none. In milliseconds; with a
+// `per_second` of 1 in seconds.
+std::string TimeAt(const boost::json::object& object, std::string_view key, int64_t per_second = 1000);
 // A number with four digits.
 std::string ShortNumber(const boost::json::object& object, std::string_view key);
 

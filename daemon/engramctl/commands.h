@@ -49,9 +49,10 @@ Command IndexCommand();
 Command CompactCommand();
 Command BackupCommand();
 Command JournalCommand();
+Command AuditCommand();  // audit.cc
 // `rows` with --layer: of a daemon.
 int RunOnlineRows(const Arguments& arguments);
-// Offline: rows.cc, table.cc, key_hash.cc.
+// Offline: rows.cc, table.cc. Both: keys.cc, with key_hash.cc and keys_offline.cc.
 Command RowsCommand();
 Command TableCommand();
 Command KeyCommand();

@@ -15,7 +15,7 @@ int Main(int argc, char** argv) {
       PluginsCommand(),  SwapCommand(),   LoadCommand(),     UnloadCommand(),     LocateCommand(),  TablesCommand(),
       RowsCommand(),     CommitCommand(), LogCommand(),      ShowCommand(),       DiffCommand(),    RollbackCommand(),
       OverlayCommand(),  IndexCommand(),  CompactCommand(),  BackupCommand(),     JournalCommand(), OperationsCommand(),
-      TiersCommand(),    TableCommand(),  KeyCommand()};
+      TiersCommand(),    TableCommand(),  KeyCommand(),        AuditCommand()};
   const std::string first = argc > 1 ? argv[1] : "";
   if (first == "--help" || first == "-h" || first == "help") {
     std::printf("engramctl: client and tools of engramd.\n\nUsage: engramctl COMMAND [OPTION]...\n\n");

@@ -98,7 +98,7 @@ Usage: engramd [OPTION]...
   -h, --help           print this and exit
 
 Options win over the file. Every setting, its default and meaning: /etc/engramd/engramd.yaml, in the source tree
-config/engramd.yaml. An address that other machines can reach needs keys (auth.keys) in the file.
+config/engramd.yaml. An address that other machines can reach needs keys: auth.keys in the file, or `engramctl key`.
 
 Signals: SIGTERM and SIGINT stop taking requests, let running ones finish up to serving.drain_timeout, and exit with 0;
 a second one exits at once with 128 plus its number. SIGHUP reads certificates and the dashboard's files again

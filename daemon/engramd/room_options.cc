@@ -29,8 +29,6 @@ HttpOptions MakeHttpOptions(const Settings& settings) {
   options.allowed_hosts = server.allowed_hosts;
   options.web_root = settings.web_root;
   options.ready_on_memory_failure = settings.memory.ready_on_failure;
-  for (const KeySettings& key : settings.keys)
-    options.keys.push_back({key.name, key.sha256, key.scopes, {key.requests_per_s, key.tokens_per_s}});
   return options;
 }
 
@@ -55,6 +53,22 @@ ModelManagerOptions MakeModelManagerOptions(const Settings& settings, const std:
   options.model_directories.push_back(model);
   options.plugin_directories = std::move(plugin_directories);
   options.drain_timeout = settings.serving.drain_timeout;
+  return options;
+}
+
+Result<AccessOptions> MakeAccessOptions(const Settings& settings, const std::filesystem::path& state_dir) {
+  AccessOptions options;
+  if (!state_dir.empty()) options.path = state_dir / "access.sqlite";
+  options.retention = {settings.audit.max_entries, settings.audit.max_age.count()};
+  for (const KeySettings& key : settings.keys) {
+    AccessKey& added = options.config_keys.emplace_back();
+    added.name = key.name;
+    ENGRAM_TRY(added.sha256, ParseSha256(key.sha256));
+    ENGRAM_TRY(added.scopes, ParseScopes(key.scopes));
+    added.requests_per_s = key.requests_per_s;
+    added.tokens_per_s = key.tokens_per_s;
+    added.overlays = key.overlays;
+  }
   return options;
 }
 

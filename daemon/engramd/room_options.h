@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "access/access_store.h"
 #include "control/live_memory.h"
 #include "control/model_manager.h"
 #include "http/server.h"
@@ -21,6 +22,8 @@ EngineOptions MakeEngineOptions(const Settings& settings);
 ModelManagerOptions MakeModelManagerOptions(const Settings& settings, const std::filesystem::path& model,
                                             std::vector<std::filesystem::path> plugin_directories);
 
+// Keys and audit log, in memory without a state directory. kInvalidArgument for what LoadSettings() would have refused.
+Result<AccessOptions> MakeAccessOptions(const Settings& settings, const std::filesystem::path& state_dir);
 // All but the functions; `state_dir` may be empty.
 LiveMemoryOptions MakeLiveMemoryOptions(const Settings& settings, const std::filesystem::path& state_dir);
 // Where backups may be written: as configured, or `backups` in the state directory; none without either.

@@ -20,6 +20,7 @@
 #include <system_error>
 #include <thread>
 
+#include "access/access_store.h"
 #include "control/memory_events.h"
 #include "control/model_manager.h"
 #include "control/operations.h"
@@ -27,11 +28,11 @@
 #include "core/leavable_thread.h"
 #include "core/log.h"
 #include "core/machine_memory.h"
+#include "core/state_dir.h"
 #include "engramd/engine_loader.h"
 #include "engramd/live_models.h"
 #include "engramd/locations.h"
 #include "engramd/room_options.h"
-#include "engramd/state_dir.h"
 #include "http/server.h"
 #include "plugin/plugin_shelf.h"
 #include "serve/engine_directory.h"
@@ -118,6 +119,7 @@ class Service {
   const Settings& settings_;
   // In this order: each may use those above it until it is gone.
   std::optional<StateDir> state_dir_;
+  std::unique_ptr<AccessStore> access_;
   MetricRegistry metrics_;
   EngineDirectory engines_;
   PluginShelf plugins_;
@@ -145,6 +147,13 @@ Status Service::Open() {
     if (const char* given = std::getenv("STATE_DIRECTORY")) directory = given;
   if (!directory.empty()) {
     ENGRAM_TRY(state_dir_, StateDir::Open(directory));
+  }
+  ENGRAM_TRY(AccessOptions access_options, MakeAccessOptions(settings_, state_dir_ ? state_dir_->path() : ""));
+  ENGRAM_TRY(access_, AccessStore::Open(std::move(access_options)));
+  if (!access_->keys()->required && !IsLoopback(settings_.server.address)) {
+    return InvalidArgument("server.listen: " + settings_.server.address +
+                           " is reachable from other machines and there are no keys: add auth.keys or create one "
+                           "(`engramctl key create --state-dir`), or listen on 127.0.0.1");
   }
   const sigset_t set = OurSignals();
   signals_ = UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -175,6 +184,7 @@ Status Service::Open() {
   admin.plugins = &plugins_;
   admin.memories = &live_models_.directory();
   admin.memory_events = &memory_events_;
+  admin.access = access_.get();
   admin.table_directories = table_directories;
   admin.backup_directories = BackupDirectories(settings_, state_dir_ ? state_dir_->path() : "");
   admin.memory_version = [this](const std::string& model) {
@@ -202,8 +212,8 @@ int Service::WaitMs() const {
 int Service::Run() {
   RaiseFileLimit();
   if (Status opened = Open(); !opened) return Fail(opened.error().message);
-  if (settings_.keys.empty())
-    log::Info("no keys are configured: every local user may use the API, other machines cannot reach it");
+  if (!access_->keys()->required)
+    log::Info("there are no keys: every local user may use the API, other machines cannot reach it");
   if (sd_watchdog_enabled(0, &watchdog_us_) <= 0) watchdog_us_ = 0;
   sd_notify(0, "STATUS=Loading the model");
 

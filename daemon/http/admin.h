@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "access/access_store.h"
 #include "control/live_memory_directory.h"
 #include "control/memory_events.h"
 #include "control/model_manager.h"
@@ -24,6 +25,7 @@ struct AdminServices {
   const PluginShelf* plugins = nullptr;
   const LiveMemoryDirectory* memories = nullptr;
   const MemoryEvents* memory_events = nullptr;
+  AccessStore* access = nullptr;                          // keys and audit log; null: no authentication
   std::vector<std::filesystem::path> table_directories;   // what tables and texts may be read from
   std::vector<std::filesystem::path> backup_directories;  // where backups may be written; the first for a name alone
   // The version of that model's memory that a request coming in now would see; 0 is the base as shipped.

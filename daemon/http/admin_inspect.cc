@@ -227,6 +227,7 @@ Result<std::unique_ptr<ReplySource>> Inspect(const EngineDirectory& engines, con
                            "prompt");
   look.request_id = request.request_id;
   look.client = request.client;
+  AttachKeyOverlays(request.key.get(), fields, model, look.memory);
   look.max_tokens = 0;
   look.memory.gates = look.memory.rows = true;
   const bool has_memory = model.memory() != nullptr && look.memory.enabled;

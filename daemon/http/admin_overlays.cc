@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Overlays by name.
+#include <map>
+
+#include "access/access_store.h"
+#include "core/clock.h"
 #include "core/json_text.h"
 #include "http/admin_memory.h"
 #include "http/deferred_reply.h"
@@ -22,6 +26,21 @@ std::string InfoJson(const OverlayInfo& info) {
   AppendOverlayInfo(out, info);
   out += '}';
   return out;
+}
+
+// By overlay: the names of the valid keys whose requests have it attached.
+std::map<std::string, std::string, std::less<>> KeysByOverlay(const AccessStore* access) {
+  std::map<std::string, std::string, std::less<>> names;
+  if (access == nullptr) return names;
+  const int64_t now_ms = UnixMs();
+  for (const auto& key : access->keys()->keys) {
+    if (!key->valid_at(now_ms)) continue;
+    for (const std::string& overlay : key->overlays) {
+      std::string& list = names[overlay];
+      list += (list.empty() ? "" : ",") + JsonQuote(key->name);
+    }
+  }
+  return names;
 }
 
 Reply PutOverlay(const LiveMemoryDirectory& memories, const Request& request) {
@@ -58,13 +77,14 @@ Reply DeleteOverlay(const LiveMemoryDirectory& memories, const Request& request)
   return std::move(reply.source);
 }
 
-Result<Response> ListOverlays(const LiveMemoryDirectory& memories, const Request& request) {
+Result<Response> ListOverlays(const LiveMemoryDirectory& memories, const AccessStore* access, const Request& request) {
   QueryFields query(request);
   const uint64_t limit = query.Int("limit", 1000, 1, kMaxPage);
   const std::string after = query.String("after");
   auto target = FindMemory(memories, query);
   ENGRAM_CHECK_OK(query.Finish());
   if (!target) return std::move(target).error();
+  const auto keys = KeysByOverlay(access);
   std::string out = "{\"overlays\":[";
   uint64_t shown = 0;
   std::string last;
@@ -74,7 +94,10 @@ Result<Response> ListOverlays(const LiveMemoryDirectory& memories, const Request
     more = shown == limit;
     if (more) break;
     if (shown++ > 0) out += ',';
-    out += InfoJson(info);
+    out += '{';
+    AppendOverlayInfo(out, info);
+    const auto names = keys.find(info.name);
+    out += ",\"keys\":[" + (names == keys.end() ? std::string() : names->second) + "]}";
     last = info.name;
   }
   out += "],\"next_after\":" + (more ? JsonQuote(last) : "null") + "}";
@@ -135,8 +158,9 @@ Result<Response> GetOverlay(const LiveMemoryDirectory& memories, const Request& 
 void AddOverlayEndpoints(Router& router, const EndpointEnvironment& environment) {
   if (environment.admin.memories == nullptr) return;
   const LiveMemoryDirectory& memories = *environment.admin.memories;
-  router.Add("GET", "/admin/v1/overlays", Scope::kRead, [&memories](const Request& request) {
-    return Reply(Respond([&] { return ListOverlays(memories, request); }));
+  const AccessStore* access = environment.admin.access;
+  router.Add("GET", "/admin/v1/overlays", Scope::kRead, [&memories, access](const Request& request) {
+    return Reply(Respond([&] { return ListOverlays(memories, access, request); }));
   });
   router.Add(
       "GET", "/admin/v1/overlays/*", Scope::kRead,

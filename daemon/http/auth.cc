@@ -4,37 +4,15 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
+#include "core/clock.h"
 #include "http/websocket_request.h"
 
 namespace engram {
 namespace {
-
-constexpr std::pair<std::string_view, Scope> kScopes[] = {
-    {"generate", Scope::kGenerate}, {"read", Scope::kRead}, {"edit", Scope::kEdit}, {"operate", Scope::kOperate}};
-
-uint32_t Bit(Scope scope) {
-  return 1u << static_cast<uint32_t>(scope);
-}
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
-bool ParseDigest(std::string_view hex, std::array<unsigned char, 32>& digest) {
-  if (hex.size() != 2 * digest.size()) return false;
-  for (size_t i = 0; i < digest.size(); ++i) {
-    const int high = HexDigit(hex[2 * i]);
-    const int low = HexDigit(hex[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
-    digest[i] = static_cast<unsigned char>(high * 16 + low);
-  }
-  return true;
-}
 
 ApiError Unauthorized(std::string message) {
   ApiError error(401, std::move(message), {}, "invalid_api_key");
@@ -58,60 +36,72 @@ std::string_view BearerKey(std::string_view header) {
 
 }  // namespace
 
-std::string_view ScopeName(Scope scope) {
-  for (const auto& [name, candidate] : kScopes)
-    if (candidate == scope) return name;
-  return "none";
-}
-
-Result<Authenticator> Authenticator::Create(const std::vector<ApiKey>& keys) {
-  Authenticator out;
-  for (const ApiKey& key : keys) {
-    Key& added = out.keys_.emplace_back();
-    added.name = key.name;
-    if (!(key.limits == KeyLimits())) added.limiter = std::make_shared<KeyLimiter>(key.limits);
-    if (!ParseDigest(key.sha256, added.digest)) {
-      return InvalidArgument("API key \"" + key.name + "\": sha256 must be 64 lowercase hex digits", "keys");
+Authenticator::Authenticator(std::shared_ptr<const AccessKeys> keys, const Authenticator* before)
+    : keys_(std::move(keys)) {
+  for (const auto& key : keys_->keys) {
+    const KeyLimits limits{key->requests_per_s, key->tokens_per_s};
+    if (key->revoked_ms || limits == KeyLimits()) continue;
+    std::shared_ptr<KeyLimiter>& limiter = limiters_[key->id];
+    if (before != nullptr) {
+      const auto known = before->limiters_.find(key->id);
+      if (known != before->limiters_.end()) limiter = known->second;
     }
-    for (const std::string& name : key.scopes) {
-      const uint32_t before = added.scopes;
-      for (const auto& [text, scope] : kScopes)
-        if (text == name) added.scopes |= Bit(scope);
-      if (added.scopes == before) {
-        return InvalidArgument("API key \"" + key.name + "\": unknown or repeated scope \"" + name + "\"", "keys");
-      }
-    }
+    if (limiter == nullptr) limiter = std::make_shared<KeyLimiter>(limits);
   }
-  return out;
 }
 
 std::optional<ApiError> Authenticator::Check(Request& request, Scope scope) const {
   request.client = request.peer;
-  if (keys_.empty() || scope == Scope::kNone) return std::nullopt;
+  if (!required() || scope == Scope::kNone) return std::nullopt;
   const std::string* header = request.Header("authorization");
   std::string_view presented = header == nullptr ? std::string_view() : BearerKey(*header);
   if (header == nullptr && IsUpgrade(request)) presented = SubprotocolKey(request);
   if (presented.empty()) return Unauthorized("an API key is needed: send \"Authorization: Bearer KEY\"");
 
-  std::array<unsigned char, 32> digest;
+  Sha256Digest digest;
   unsigned int size = 0;
   if (EVP_Digest(presented.data(), presented.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1 ||
       size != digest.size()) {
     return ApiError(500, "SHA-256 is not available");
   }
   // Every key is compared, and each in constant time, so that timing tells nothing about digests.
-  const Key* found = nullptr;
-  for (const Key& key : keys_) {
-    if (CRYPTO_memcmp(key.digest.data(), digest.data(), digest.size()) == 0) found = &key;
+  const std::shared_ptr<const AccessKey>* found = nullptr;
+  for (const auto& key : keys_->keys) {
+    if (CRYPTO_memcmp(key->sha256.data(), digest.data(), digest.size()) == 0) found = &key;
   }
   if (found == nullptr) return Unauthorized("the API key is not known");
-  request.client = found->name;
-  request.limiter = found->limiter;
-  if ((found->scopes & Bit(scope)) == 0) {
-    return ApiError(403, "API key \"" + found->name + "\" lacks the scope \"" + std::string(ScopeName(scope)) + "\"",
-                    {}, "insufficient_scope");
+  const int64_t now_ms = UnixMs();
+  const std::shared_ptr<const AccessKey>& key = *found;
+  request.key = key;
+  request.client = key->name;
+  const auto limiter = limiters_.find(key->id);
+  if (limiter != limiters_.end()) request.limiter = limiter->second;
+  if (auto objection = Objection(key.get(), scope, now_ms)) return objection;
+  key->last_used_ms->store(now_ms);
+  return request.limiter ? request.limiter->TakeRequest() : std::nullopt;
+}
+
+std::optional<ApiError> Authenticator::Objection(const AccessKey* key, Scope scope, int64_t now_ms) const {
+  if (!required() || scope == Scope::kNone) return std::nullopt;
+  if (key == nullptr) return Unauthorized("an API key is needed now");
+  // What was known of it when the request came may be old.
+  const AccessKey* current = nullptr;
+  for (const auto& candidate : keys_->keys)
+    if (candidate->id == key->id) current = candidate.get();
+  if (current == nullptr || current->revoked_ms) return Unauthorized("the API key was revoked");
+  if (!current->valid_at(now_ms)) return Unauthorized("the API key has expired");
+  if ((current->scopes & ScopeBit(scope)) != 0) return std::nullopt;
+  return ApiError(403, "API key \"" + current->name + "\" lacks the scope \"" + std::string(ScopeName(scope)) + "\"",
+                  {}, "insufficient_scope");
+}
+
+std::optional<int64_t> Authenticator::NextExpiry(int64_t unix_ms) const {
+  std::optional<int64_t> next;
+  for (const auto& key : keys_->keys) {
+    if (key->revoked_ms || !key->expires_ms || *key->expires_ms <= unix_ms) continue;
+    next = std::min(next.value_or(*key->expires_ms), *key->expires_ms);
   }
-  return found->limiter ? found->limiter->TakeRequest() : std::nullopt;
+  return next;
 }
 
 }  // namespace engram

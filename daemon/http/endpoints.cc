@@ -22,6 +22,7 @@ void AddEndpoints(Router& router, const EndpointEnvironment& environment) {
   AddAdminModelEndpoints(router, environment);
   AddAdminOperationEndpoints(router, environment);
   AddTierEndpoints(router, environment);
+  AddKeyEndpoints(router, environment);
 }
 
 }  // namespace engram

@@ -47,6 +47,7 @@ void AddJobEndpoints(Router& router, const EndpointEnvironment& environment);   
 void AddAdminStatusEndpoints(Router& router, const EndpointEnvironment& environment);     // admin_status.cc
 void AddAdminModelEndpoints(Router& router, const EndpointEnvironment& environment);      // admin_models.cc
 void AddAdminOperationEndpoints(Router& router, const EndpointEnvironment& environment);  // admin_operations.cc
+void AddKeyEndpoints(Router& router, const EndpointEnvironment& environment);             // admin_keys.cc
 void AddTierEndpoints(Router& router, const EndpointEnvironment& environment);        // admin_tiers.cc
 
 }  // namespace engram

@@ -3,6 +3,7 @@
 #include "http/completions.h"
 #include "http/endpoints.h"
 #include "http/generation_channel.h"
+#include "http/generation_params.h"
 #include "http/generation_reply.h"
 #include "http/json_body.h"
 #include "http/through_swaps.h"
@@ -23,6 +24,7 @@ Reply Generate(const EndpointEnvironment& environment, const Request& request, R
   for (GenerationRequest& prompt : call.prompts) {
     prompt.request_id = request.request_id;
     prompt.client = request.client;
+    AttachKeyOverlays(request.key.get(), fields, call.engine->model(), prompt.memory);
   }
   call.limiter = request.limiter;
   return StartGeneration(std::move(call), environment.options.max_events_behind);

@@ -12,6 +12,7 @@
 #include "http/chat.h"
 #include "http/completions.h"
 #include "http/generation_messages.h"
+#include "http/generation_params.h"
 #include "http/json_body.h"
 #include "http/json_fields.h"
 #include "http/through_swaps.h"
@@ -30,6 +31,7 @@ class GenerationChannel final : public Channel {
         engines_(engines),
         request_id_(request.request_id),
         client_(request.client),
+        key_(request.key),
         limiter_(request.limiter) {}
 
   void Start(std::function<void()> wake) override { wake_ = std::move(wake); }
@@ -52,8 +54,9 @@ class GenerationChannel final : public Channel {
   const EngineDirectory& engines_;
   const std::string request_id_;
   const std::string client_;
-  const std::shared_ptr<KeyLimiter> limiter_;  // null: no limits
-  uint64_t num_received_ = 0;                  // Receive()'s
+  const std::shared_ptr<const AccessKey> key_;  // null: none is needed
+  const std::shared_ptr<KeyLimiter> limiter_;   // null: no limits
+  uint64_t num_received_ = 0;                   // Receive()'s
 
   std::function<void()> wake_;
   std::vector<std::string> answers_;
@@ -110,6 +113,7 @@ std::optional<ApiError> GenerationChannel::Submit(const std::string& id, const s
   for (GenerationRequest& prompt : call.prompts) {
     prompt.request_id = request_id;
     prompt.client = client_;
+    AttachKeyOverlays(key_.get(), fields, call.engine->model(), prompt.memory);
   }
   call.limiter = limiter_;
   generation = std::make_unique<GenerationMessages>(id, std::move(call), options_.max_events_behind);

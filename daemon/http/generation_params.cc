@@ -106,6 +106,13 @@ void ReadMemoryParams(JsonFields& fields, MemoryParams& memory) {
   if (!status) fields.Fail(std::move(status).error());
 }
 
+void AttachKeyOverlays(const AccessKey* key, JsonFields& fields, const Model& model, MemoryParams& memory) {
+  if (key == nullptr || !memory.enabled || model.memory() == nullptr) return;
+  const json::object* engram = fields.Object("engram");
+  const json::value* named = engram == nullptr ? nullptr : engram->if_contains("overlays");
+  if (named == nullptr || named->is_null()) memory.overlays = key->overlays;
+}
+
 namespace {
 
 // Fields that only one of their values makes sense here.

@@ -51,6 +51,10 @@ GenerationParams ReadGenerationParams(JsonFields& fields, const ModelLimits& lim
 // Takes "engram" out of `fields`.
 void ReadMemoryParams(JsonFields& fields, MemoryParams& memory);
 
+// Attaches the overlays of the client's key (null: none) where `fields` has no list of them, not even an empty one,
+// memory is on and the model has one.
+void AttachKeyOverlays(const AccessKey* key, JsonFields& fields, const Model& model, MemoryParams& memory);
+
 // Checks lengths and fills in request.max_tokens: params.max_tokens where it is given, else `default_max_tokens` or
 // what fits. 400 with code "context_length_exceeded" and both numbers when prompt and tokens do not fit.
 std::optional<ApiError> SetLength(const GenerationParams& params, const ModelLimits& limits,

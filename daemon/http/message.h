@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "access/access_key.h"
 #include "http/channel.h"
 
 namespace engram {
@@ -32,6 +33,8 @@ struct Request {
   std::string peer;                     // address without port
   std::string client;                   // the API key's name, or the peer
   std::shared_ptr<KeyLimiter> limiter;  // the API key's; null: no limits
+  std::shared_ptr<const AccessKey> key;  // null: none is needed
+  Scope scope = Scope::kNone;            // what the route needs; set once the request may go on
 
   // The first header of that (lower-case) name, or nullptr.
   const std::string* Header(std::string_view name) const {

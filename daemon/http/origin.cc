@@ -37,10 +37,10 @@ std::string_view WithoutDefaultPort(std::string_view host, std::string_view sche
 
 }  // namespace
 
-std::optional<ApiError> CheckOrigin(const Request& request, const OriginPolicy& policy) {
+std::optional<ApiError> CheckOrigin(const Request& request, const OriginPolicy& policy, bool keys_needed) {
   const std::string* host_header = request.Header("host");
   const std::string host = host_header == nullptr ? std::string() : Lower(*host_header);
-  if (policy.local_hosts_only && host_header != nullptr) {
+  if (policy.local_hosts_only && !keys_needed && host_header != nullptr) {
     const std::string_view name = WithoutPort(host);
     if (!IsLocalName(name) && !Contains(policy.allowed_hosts, name)) {
       return ApiError(403,

@@ -64,7 +64,8 @@ const Router::Route* Router::Find(const Request& request, std::string* allowed) 
 std::optional<Response> Router::CheckHead(Request& request) const {
   request.client = request.peer;
   if (!IsKnownMethod(request.method)) return ErrorResponse({501, "method " + request.method + " is not implemented"});
-  if (auto error = CheckOrigin(request, origins_)) return ErrorResponse(*error);
+  const std::shared_ptr<const Authenticator> authenticator = authenticator_.Read();
+  if (auto error = CheckOrigin(request, origins_, authenticator->required())) return ErrorResponse(*error);
   std::string allowed;
   const Route* route = Find(request, &allowed);
   if (request.method == "OPTIONS" && (request.path == "*" || !allowed.empty())) {
@@ -82,7 +83,8 @@ std::optional<Response> Router::CheckHead(Request& request) const {
     error.headers.emplace_back("Allow", allowed + "OPTIONS");
     return ErrorResponse(error);
   }
-  if (auto error = authenticator_.Check(request, route->scope)) return ErrorResponse(*error);
+  if (auto error = authenticator->Check(request, route->scope)) return ErrorResponse(*error);
+  request.scope = route->scope;
   const std::string* type = request.Header("content-type");
   const bool upload = route->options.uploads && IsUpload(request);
   if (type != nullptr && route->method != "GET" && !upload && IsClearlyNotJson(*type)) {

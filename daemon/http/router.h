@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/published.h"
 #include "http/auth.h"
 #include "http/message.h"
 #include "http/origin.h"
@@ -26,8 +27,9 @@ struct RouteOptions {
 
 class Router {
  public:
-  explicit Router(Authenticator authenticator, OriginPolicy origins = {})
-      : authenticator_(std::move(authenticator)), origins_(std::move(origins)) {}
+  // `authenticator` outlives the router; each request is checked by the one that is published then.
+  explicit Router(const Published<Authenticator>& authenticator, OriginPolicy origins = {})
+      : authenticator_(authenticator), origins_(std::move(origins)) {}
 
   // `path` is exact, or ends in "/*" and then matches what has at least one more character there; of several that match
   // the longest counts. `method` is GET (which answers HEAD too), POST, PUT or DELETE. `scope` is checked before the
@@ -38,8 +40,8 @@ class Router {
   std::vector<std::string> List() const;
 
   // What can be answered before the body is there: unknown routes, methods and media types, foreign
-  // pages, keys, OPTIONS. Sets
-  // request.client. Nothing: go on and call Dispatch().
+  // pages, keys, OPTIONS. Sets request.client, request.key and, where the request may go on, request.scope. Nothing: go
+  // on and call Dispatch().
   std::optional<Response> CheckHead(Request& request) const;
   // Of a request that passed CheckHead().
   RouteOptions OptionsOf(const Request& request) const;
@@ -60,7 +62,7 @@ class Router {
   std::string_view Pattern(std::string_view path) const;
   const Route* Find(const Request& request, std::string* allowed) const;
 
-  Authenticator authenticator_;
+  const Published<Authenticator>& authenticator_;
   OriginPolicy origins_;
   std::vector<Route> routes_;
 };

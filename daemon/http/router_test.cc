@@ -12,7 +12,7 @@ namespace {
 
 class RouterTest : public ::testing::Test {
  protected:
-  RouterTest() : router_(*Authenticator::Create({})) {
+  RouterTest() : router_(authenticator_) {
     router_.Add("GET", "/thing", Scope::kNone, [](const Request&) { return Reply(Response{}); });
     router_.Add("POST", "/thing", Scope::kNone, [](const Request&) { return Reply(Response{}); });
     router_.Add("GET", "/thing/*", Scope::kNone, [](const Request&) -> Reply { throw std::runtime_error("oops"); });
@@ -27,6 +27,7 @@ class RouterTest : public ::testing::Test {
     const auto response = router_.CheckHead(request);
     return response ? response->status : 0;
   }
+  Published<Authenticator> authenticator_{Authenticator()};
   Router router_;
 };
 

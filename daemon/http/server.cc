@@ -17,12 +17,14 @@
 #include <mutex>
 #include <thread>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "http/endpoints.h"
 #include "http/http_metrics.h"
 #include "http/router.h"
 #include "http/session.h"
 #include "http/tls.h"
+#include "http/tls_files.h"
 
 namespace engram {
 namespace {
@@ -39,8 +41,8 @@ constexpr size_t kMaxRefusing = 64;
 // What closing all connections may take after Stop()'s deadline.
 constexpr std::chrono::seconds kCloseTime{5};
 constexpr int kWorkThreads = 2;
-// How often subscribers of events hear of changes.
-constexpr std::chrono::milliseconds kEventInterval{500};
+// How often subscribers of events hear of changes, and files of certificates are looked at.
+constexpr std::chrono::milliseconds kTickInterval{500};
 
 using TlsContext = std::shared_ptr<asio::ssl::context>;
 
@@ -48,18 +50,17 @@ OriginPolicy MakeOriginPolicy(const HttpOptions& options) {
   error_code ec;
   const auto address = asio::ip::make_address(options.address, ec);
   const bool loopback = !ec && address.is_loopback();
-  return {options.allowed_origins, loopback && options.keys.empty(), options.allowed_hosts};
+  return {options.allowed_origins, loopback, options.allowed_hosts};
 }
 
 }  // namespace
 
 struct HttpServer::Impl {
-  Impl(HttpOptions opts, const EngineDirectory& engines, MetricRegistry& registry, AdminServices services,
-       Authenticator authenticator)
+  Impl(HttpOptions opts, const EngineDirectory& engines, MetricRegistry& registry, AdminServices services)
       : options(std::move(opts)),
         admin(std::move(services)),
         metrics(registry, options.server_version),
-        router(std::move(authenticator), MakeOriginPolicy(options)),
+        router(authenticator, MakeOriginPolicy(options)),
         events(registry, admin.operations, admin.memory_events,
                [this, &engines]() -> std::string_view {
                  if (draining) return "draining";
@@ -68,11 +69,22 @@ struct HttpServer::Impl {
         acceptor(asio::make_strand(io)),
         back_off(acceptor.get_executor()) {
     AddEndpoints(router, {options, engines, registry, draining, dashboard, admin, events});
+    if (admin.access == nullptr) return;
+    authenticator.Replace(Authenticator(admin.access->keys()));
+    admin.access->Listen([this] { OnKeysChanged(); });
+  }
+  ~Impl() {
+    if (admin.access != nullptr) admin.access->Listen(nullptr);
   }
   Status Load();
+  Status LoadTls();
   Status Listen();
   void RunThreads();
-  void TickEvents();
+  void OnKeysChanged();
+  void EndWhatMayNotGoOn();
+  void Tick();
+  void WatchExpiry();
+  void WatchTls();
   void Accept();
   void Admit(tcp::socket socket);
   void Forget(uint64_t id);
@@ -87,8 +99,12 @@ struct HttpServer::Impl {
   std::atomic<bool> draining{false};
   std::atomic<uint32_t> uploads{0};
   HttpMetrics metrics;
+  std::mutex keys_mutex;  // of two changes at once the later is published last
+  Published<Authenticator> authenticator{Authenticator()};
+  int64_t expiry_seen_ms = UnixMs();  // Tick()'s: keys that expired up to then have been looked at
   Published<StaticFiles> dashboard{StaticFiles()};
   Published<TlsContext> tls{TlsContext()};  // null: no TLS
+  TlsFiles tls_files{options.tls_certificate, options.tls_key, options.tls_client_ca};
   Router router;
   EventHub events;
   asio::io_context work;
@@ -97,7 +113,7 @@ struct HttpServer::Impl {
   asio::executor_work_guard<asio::io_context::executor_type> keep_io{io.get_executor()};
   tcp::acceptor acceptor;       // its strand
   asio::steady_timer back_off;  // its strand
-  asio::steady_timer event_timer{work};
+  asio::steady_timer tick_timer{work};
   uint16_t port = 0;
   std::vector<std::thread> threads;
 
@@ -109,16 +125,19 @@ struct HttpServer::Impl {
   bool stopped = false;                                 // owner thread
 };
 
+Status HttpServer::Impl::LoadTls() {
+  if (options.tls_certificate.empty()) return {};
+  ENGRAM_TRY(auto context, MakeTlsContext(options.tls_certificate, options.tls_key, options.tls_client_ca));
+  tls.Replace(std::move(context));
+  return {};
+}
+
 Status HttpServer::Impl::Load() {
-  TlsContext context;
-  if (!options.tls_certificate.empty()) {
-    ENGRAM_TRY(context, MakeTlsContext(options.tls_certificate, options.tls_key, options.tls_client_ca));
-  }
   StaticFiles files;
   if (!options.web_root.empty()) {
     ENGRAM_TRY(files, StaticFiles::Load(options.web_root));
   }
-  tls.Replace(std::move(context));
+  ENGRAM_CHECK_OK(LoadTls());
   dashboard.Replace(std::move(files));
   return {};
 }
@@ -157,14 +176,46 @@ void HttpServer::Impl::RunThreads() {
   for (int i = 0; i < kWorkThreads; ++i) threads.emplace_back(run, std::ref(work), "http-work-" + std::to_string(i));
 }
 
-// One timer for all subscribers, on the work threads: reading the metrics takes a while.
-void HttpServer::Impl::TickEvents() {
-  event_timer.expires_after(kEventInterval);
-  event_timer.async_wait([this](error_code ec) {
+// One timer for all subscribers and what else is looked at now and then, on the work threads: reading the metrics and
+// certificates takes a while.
+void HttpServer::Impl::Tick() {
+  tick_timer.expires_after(kTickInterval);
+  tick_timer.async_wait([this](error_code ec) {
     if (ec) return;
     events.Tick();
-    TickEvents();
+    WatchExpiry();
+    WatchTls();
+    Tick();
   });
+}
+
+void HttpServer::Impl::OnKeysChanged() {
+  {
+    std::lock_guard lock(keys_mutex);
+    const auto before = authenticator.Read();
+    authenticator.Replace(Authenticator(admin.access->keys(), before.get()));
+  }
+  EndWhatMayNotGoOn();
+}
+
+// Sessions look themselves: a request that comes now is checked by what is published already.
+void HttpServer::Impl::EndWhatMayNotGoOn() {
+  ForEachSession([](Session& session) { session.CheckKey(); });
+}
+
+void HttpServer::Impl::WatchExpiry() {
+  const int64_t now_ms = UnixMs();
+  const auto next = authenticator.Read()->NextExpiry(expiry_seen_ms);
+  expiry_seen_ms = now_ms;
+  if (next && *next <= now_ms) EndWhatMayNotGoOn();
+}
+
+void HttpServer::Impl::WatchTls() {
+  if (options.tls_certificate.empty() || !tls_files.Changed()) return;
+  const Status loaded = LoadTls();
+  if (loaded) log::Info("the certificate's files have changed and were read again");
+  if (!loaded)
+    log::Error("the certificate's files have changed: {}; what was read before stays in use", loaded.error().message);
 }
 
 void HttpServer::Impl::Accept() {
@@ -184,7 +235,7 @@ void HttpServer::Impl::Accept() {
 }
 
 void HttpServer::Impl::Admit(tcp::socket socket) {
-  const SessionEnvironment environment{options, router, metrics, work, uploads, draining};
+  const SessionEnvironment environment{options, router, authenticator, admin.access, metrics, work, uploads, draining};
   std::shared_ptr<Session> session = NewSession(Connection(std::move(socket), *tls.Read()), environment);
   uint64_t id = 0;
   bool refuse = false;
@@ -271,13 +322,12 @@ void HttpServer::Impl::Shutdown() {
 
 Result<std::unique_ptr<HttpServer>> HttpServer::Start(HttpOptions options, const EngineDirectory& engines,
                                                       MetricRegistry& metrics, AdminServices admin) {
-  ENGRAM_TRY(auto authenticator, Authenticator::Create(options.keys));
-  auto impl = std::make_unique<Impl>(std::move(options), engines, metrics, std::move(admin), std::move(authenticator));
+  auto impl = std::make_unique<Impl>(std::move(options), engines, metrics, std::move(admin));
   ENGRAM_CHECK_OK(impl->Load());
   ENGRAM_CHECK_OK(impl->Listen());
   for (const std::string& route : impl->router.List()) log::Debug("route {}", route);
   impl->RunThreads();
-  asio::post(impl->work, [server = impl.get()] { server->TickEvents(); });
+  asio::post(impl->work, [server = impl.get()] { server->Tick(); });
   asio::post(impl->acceptor.get_executor(), [server = impl.get()] { server->Accept(); });
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }

@@ -14,19 +14,9 @@
 #include "core/metrics.h"
 #include "core/result.h"
 #include "http/admin.h"
-#include "http/key_limiter.h"
 #include "serve/engine_directory.h"
 
 namespace engram {
-
-// A key a client may present as "Authorization: Bearer KEY". The key itself is never stored.
-struct ApiKey {
-  std::string name;                 // shown in logs; the fairness key of admission
-  std::string sha256;               // 64 lowercase hex digits of the key's SHA-256
-  std::vector<std::string> scopes;  // of generate, read, edit, operate
-  KeyLimits limits;
-  bool operator==(const ApiKey&) const = default;
-};
 
 struct HttpOptions {
   std::string address = "127.0.0.1";
@@ -52,7 +42,6 @@ struct HttpOptions {
   std::filesystem::path tls_certificate;     // PEM; empty: no TLS
   std::filesystem::path tls_key;
   std::filesystem::path tls_client_ca;  // whose certificates clients must have; empty: none is asked for
-  std::vector<ApiKey> keys;             // empty: no authentication
   std::string server_version;           // for the Server header and /metrics
   bool operator==(const HttpOptions&) const = default;
 };
@@ -60,8 +49,8 @@ struct HttpOptions {
 class HttpServer {
  public:
   // Binds and starts to serve. kIo names address and port; what is wrong with web_root or the TLS files
-  // names the file. `engines`,
-  // `metrics` and what `admin` points to must outlive the server.
+  // names the file. Without admin.access everybody may do everything. `engines`, `metrics` and what `admin` points to
+  // must outlive the server, which is admin.access's listener.
   static Result<std::unique_ptr<HttpServer>> Start(HttpOptions options, const EngineDirectory& engines,
                                                    MetricRegistry& metrics, AdminServices admin = {});
   // Closes every connection at once and joins.

@@ -15,7 +15,10 @@
 #include <optional>
 #include <utility>
 
+#include "access/access_store.h"
+#include "core/clock.h"
 #include "core/log.h"
+#include "http/audit.h"
 #include "http/key_limiter.h"
 #include "http/request_reader.h"
 #include "http/response_head.h"
@@ -37,6 +40,8 @@ constexpr size_t kBodyReadBytes = 64u << 10;
 // How long a closing connection swallows what the peer is still sending, so that it can read our answer: closing with
 // unread bytes would reset the connection and may destroy the answer on its way.
 constexpr std::chrono::seconds kLingerTime{2};
+// Close code of a WebSocket whose key may not go on (RFC 6455, 7.4.1).
+constexpr uint16_t kPolicyViolation = 1008;
 
 class SessionImpl final : public Session, public std::enable_shared_from_this<SessionImpl> {
  public:
@@ -66,6 +71,9 @@ class SessionImpl final : public Session, public std::enable_shared_from_this<Se
   }
   void Close() override {
     asio::post(executor_, [self = shared_from_this()] { self->CloseSocket(); });
+  }
+  void CheckKey() override {
+    asio::post(executor_, [self = shared_from_this()] { self->EndIfForbidden(); });
   }
 
  private:
@@ -121,12 +129,15 @@ class SessionImpl final : public Session, public std::enable_shared_from_this<Se
   asio::awaitable<void> WaitForWake();
   asio::awaitable<void> StopWatching();
   asio::awaitable<void> Linger();
+  ReplySource::Step Forbid(bool headed);
   void WatchPeer();
   void Wake() {
     woken_ = true;
     wake_.cancel();
   }
   std::optional<Response> AdmitUpload();
+  void EndIfForbidden();
+  void Audit(int status, std::string_view body);
   void FinishRequest();
 
   const SessionEnvironment env_;
@@ -153,6 +164,10 @@ class SessionImpl final : public Session, public std::enable_shared_from_this<Se
   std::unique_ptr<ReplySource> source_;
   std::shared_ptr<WebSocket> web_socket_;  // what the connection has become
   int status_ = 0;
+  std::shared_ptr<const AccessKey> key_;  // the request's, or the WebSocket's
+  Scope scope_ = Scope::kNone;            // what it needs; kNone: nothing is under way
+  std::optional<ApiError> forbidden_;     // why it may not go on
+  bool audited_ = false;
 };
 
 // Reads once. False when the connection is at its end, closed or timed out, or the buffer is full.
@@ -223,10 +238,13 @@ asio::awaitable<void> SessionImpl::Serve() {
     request.client = peer_;
     request.request_id = RequestId(request);
     status_ = 0;
+    audited_ = false;
 
     std::optional<Response> refused;
     if (state == RequestReader::State::kBody || state == RequestReader::State::kComplete) {
       refused = env_.router.CheckHead(request);
+      key_ = request.key;
+      scope_ = request.scope;
       if (!refused) refused = AdmitUpload();
       if (!refused && state == RequestReader::State::kBody) {
         state = co_await ReadBody();
@@ -244,6 +262,7 @@ asio::awaitable<void> SessionImpl::Serve() {
       reply_.emplace(ErrorResponse({408, "the request took too long to arrive"}));
     }
     if (closed_) break;
+    if (reply_->channel && forbidden_) reply_.emplace(ErrorResponse(*forbidden_));
     if (reply_->channel && reader_.buffered_bytes() == 0) {
       co_await ServeWebSocket();
       break;
@@ -328,6 +347,7 @@ asio::awaitable<bool> SessionImpl::WriteReply() {
 asio::awaitable<bool> SessionImpl::WriteWhole(Response response) {
   const Request& request = reader_.request();
   status_ = response.status;
+  Audit(status_, response.body);
   ResponseHead head{response, request.request_id, env_.options.server_version};
   head.content_length = response.body.size();
   head.keep_alive = keep_alive_;
@@ -352,8 +372,10 @@ asio::awaitable<bool> SessionImpl::WriteStream() {
   WatchPeer();
   bool written = true;
   bool aborted = false;
+  bool headed = false;
   for (bool done = false; !done && written;) {
-    ReplySource::Step step = source_->Poll();
+    ReplySource::Step step = forbidden_ ? Forbid(headed) : source_->Poll();
+    headed = headed || step.head;
     done = step.done;
     aborted = step.aborted;
     if (step.head && !step.streamed) {
@@ -452,6 +474,44 @@ asio::awaitable<void> SessionImpl::StopWatching() {
   woken_ = false;
 }
 
+// The end of a reply whose key may not have it any more: an error, or the last event of those that have begun.
+ReplySource::Step SessionImpl::Forbid(bool headed) {
+  source_.reset();
+  ReplySource::Step step;
+  step.done = true;
+  if (headed) {
+    step.data = "data: " + ErrorJson(*forbidden_) + "\n\n";
+  } else {
+    step.head = ErrorResponse(*forbidden_);
+  }
+  return step;
+}
+
+// Only generations and WebSockets: what else is under way was allowed when it came, and is soon over.
+void SessionImpl::EndIfForbidden() {
+  if (scope_ == Scope::kNone || forbidden_ || (scope_ != Scope::kGenerate && !web_socket_)) return;
+  forbidden_ = env_.authenticator.Read()->Objection(key_.get(), scope_, UnixMs());
+  if (!forbidden_) return;
+  if (web_socket_) return web_socket_->End({kPolicyViolation, forbidden_->message});
+  source_.reset();  // the generation ends now, however long the peer takes to read of it
+  Wake();
+}
+
+// Before the answer goes out, so that who has it finds it in the log.
+void SessionImpl::Audit(int status, std::string_view body) {
+  const Request& request = reader_.request();
+  if (env_.access == nullptr || audited_) return;
+  const bool denied = IsDenied(request, status);
+  if (!denied && !IsAudited(request)) return;
+  audited_ = true;
+  AuditEntry entry = MakeAuditEntry(request, env_.router.Label(request), status, body);
+  if (denied) {
+    env_.access->RecordFailure(std::move(entry));
+  } else {
+    env_.access->Record(std::move(entry));
+  }
+}
+
 asio::awaitable<void> SessionImpl::Linger() {
   error_code ec;
   ArmDeadline(kLingerTime);
@@ -483,6 +543,9 @@ void SessionImpl::FinishRequest() {
   const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
   // 499 as other servers log it: the client closed before an answer began.
   const int status = status_ == 0 ? 499 : status_;
+  Audit(status, {});
+  scope_ = web_socket_ ? scope_ : Scope::kNone;
+  forbidden_.reset();
   const std::string_view label = request.path.empty() ? "other" : env_.router.Label(request);
   env_.metrics.CountRequest(label, request.method, status, seconds);
   log::Info("{} {} {} {:.1f} ms {} {}", request.method.empty() ? "-" : request.method.substr(0, 16),

@@ -2,7 +2,8 @@
 // Session: one connection. Reads requests, has the router answer them in order, writes the answers, and notices when
 // the peer goes away while an answer is being made.
 //
-// Threads: everything runs on the session's strand; Start(), Drain() and Close() may be called from any thread.
+// Threads: everything runs on the session's strand; Start(), Drain(), Close() and CheckKey() may be called from any
+// thread.
 // Requests with large bodies are handled on the work threads, so that parsing them does not hold up other connections.
 #pragma once
 
@@ -23,6 +24,8 @@ namespace engram {
 struct SessionEnvironment {
   const HttpOptions& options;
   const Router& router;
+  const Published<Authenticator>& authenticator;
+  AccessStore* access;  // the audit log; null: none
   HttpMetrics& metrics;
   boost::asio::io_context& work;      // large requests are handled here, and those that may wait for a disk
   std::atomic<uint32_t>& uploads;     // bodies above max_body_bytes held now
@@ -41,6 +44,8 @@ class Session {
   virtual void Drain() = 0;
   // Closes the connection now; what it had running is cancelled.
   virtual void Close() = 0;
+  // Keys have changed or one has expired: ends generations and WebSockets whose key may not do that any more.
+  virtual void CheckKey() = 0;
 };
 
 // `connection` must have a strand as its executor.

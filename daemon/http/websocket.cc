@@ -98,6 +98,15 @@ class WebSocketImpl final : public WebSocket, public std::enable_shared_from_thi
     if (channel_) channel_->Drain();
     Wake();
   }
+  void End(ChannelClose close) override {
+    if (!close_) close_ = std::move(close);
+    ended_ = true;
+    if (opened_) {
+      channel_.reset();  // with close_ set nothing asks it any more
+      ArmDeadline(kCloseTime);
+    }
+    Wake();
+  }
   void Close() override {
     closed_ = true;
     stream_.next_layer().Close();
@@ -128,6 +137,8 @@ class WebSocketImpl final : public WebSocket, public std::enable_shared_from_thi
   std::shared_ptr<Channel> channel_;  // shared with a work thread that reads a message
 
   bool draining_ = false;
+  bool opened_ = false;
+  bool ended_ = false;      // by End()
   bool closed_ = false;     // the socket is
   bool receiving_ = false;  // a message is being read, by the socket or the channel
   bool woken_ = false;      // since the coroutine last waited
@@ -144,6 +155,7 @@ asio::awaitable<uint16_t> WebSocketImpl::Run(std::function<void()> on_open) {
     channel_.reset();
     co_return 0;
   }
+  opened_ = true;
   on_open();
   if (draining_) channel_->Drain();
   channel_->Start([weak = weak_from_this()] {
@@ -174,6 +186,7 @@ asio::awaitable<void> WebSocketImpl::Converse() {
       break;
     }
     for (const std::string& message : step.messages) {
+      if (ended_) break;
       const bool written = co_await Write(message);
       if (!written) {
         Close();
@@ -248,7 +261,9 @@ asio::awaitable<bool> WebSocketImpl::Write(const std::string& message) {
   size_t offset = 0;
   do {
     if (closed_ || read_error_) co_return false;
-    ArmDeadline(env_.options.write_timeout);
+    // Nobody waits long for a peer that is to be closed.
+    ArmDeadline(ended_ ? std::min<Clock::duration>(kCloseTime, env_.options.write_timeout)
+                       : env_.options.write_timeout);
     const size_t size = std::min(kWriteBytes, message.size() - offset);
     error_code ec;
     co_await stream_.async_write_some(offset + size == message.size(), asio::buffer(message.data() + offset, size),

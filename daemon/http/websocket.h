@@ -25,6 +25,8 @@ class WebSocket {
   // when this ends. The close code, ours or the peer's; 1006 where there was none; 0 if it was never opened.
   virtual boost::asio::awaitable<uint16_t> Run(std::function<void()> on_open) = 0;
   virtual void Drain() = 0;
+  // Cancels what the channel runs and closes the connection with this code, after the message that is being sent.
+  virtual void End(ChannelClose close) = 0;
   // Closes the connection now, without a close code.
   virtual void Close() = 0;
 };

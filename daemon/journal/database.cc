@@ -55,6 +55,10 @@ Statement& Statement::BindBlob(int parameter, std::span<const uint8_t> bytes) {
                                   SQLITE_STATIC));
 }
 
+Statement& Statement::BindReal(int parameter, double value) {
+  return Note(sqlite3_bind_double(statement_.get(), parameter, value));
+}
+
 Statement& Statement::BindNull(int parameter) {
   return Note(sqlite3_bind_null(statement_.get(), parameter));
 }

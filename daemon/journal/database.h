@@ -33,6 +33,7 @@ class Statement {
   }
   Statement& Bind(int parameter, std::string_view text);               // copied
   Statement& BindBlob(int parameter, std::span<const uint8_t> bytes);  // must stay until the next Step() or Run()
+  Statement& BindReal(int parameter, double value);
   Statement& BindNull(int parameter);
   template <std::integral T>
   Statement& Bind(int parameter, const std::optional<T>& value) {
@@ -46,6 +47,7 @@ class Statement {
   void Reset();
 
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
+  double Real(int column) const { return sqlite3_column_double(statement_.get(), column); }
   bool IsNull(int column) const { return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL; }
   std::string Text(int column) const;
   // Valid until the next Step() or Reset().

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Journal: what must survive a restart, in one SQLite file: models with their base tables, commits with their edits in
-// a hash chain, overlays, answers by idempotency key, the audit log, API keys, settings. It knows rows as bytes.
+// a hash chain, overlays, answers by idempotency key, who edited, settings. It knows rows as bytes.
 //
 // One thread at a time (in engramd: "journal"); every call may block on the disk. What changes something is durable
 // when it returns without an error, and has not happened when it returns with one. Errors are database.h's;
@@ -79,15 +79,6 @@ struct AuditRecord {
   std::string detail;
 };
 
-struct ApiKeyRecord {
-  std::string name;
-  Sha256Digest sha256{};
-  std::vector<std::string> scopes;
-  std::string limits;  // JSON of whoever uses them
-  int64_t created_ms = 0;
-  std::optional<int64_t> revoked_ms;
-};
-
 class Journal {
  public:
   // Creates, or brings to today's schema, unless read_only.
@@ -147,11 +138,6 @@ class Journal {
   Status AddAudit(const AuditRecord& record);
   // Newest first, with ids below `before`.
   Result<std::vector<AuditRecord>> ListAudit(uint64_t limit, std::optional<int64_t> before) const;
-
-  // API keys. kFailedPrecondition for a name or digest that exists, kNotFound for a name that does not.
-  Status AddApiKey(const ApiKeyRecord& key);
-  Status RevokeApiKey(std::string_view name, int64_t unix_ms);
-  Result<std::vector<ApiKeyRecord>> ListApiKeys() const;  // by name, revoked ones too
 
   Status PutSetting(std::string_view name, std::string_view value);
   Result<std::optional<std::string>> FindSetting(std::string_view name) const;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Overlays, the audit log, API keys, settings.
-#include <sstream>
-
+// Overlays, the audit log, settings.
 #include "journal/columns.h"
 #include "journal/journal.h"
 
@@ -9,19 +7,6 @@ namespace engram {
 namespace {
 
 constexpr int64_t kAuditEntries = 100'000;
-
-std::string Joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
-  return text;
-}
-
-std::vector<std::string> Words(const std::string& text) {
-  std::istringstream stream(text);
-  std::vector<std::string> words;
-  for (std::string word; stream >> word;) words.push_back(word);
-  return words;
-}
 
 std::optional<int64_t> MaybeInt(const Statement& row, int column) {
   if (row.IsNull(column)) return std::nullopt;
@@ -112,39 +97,6 @@ Result<std::vector<AuditRecord>> Journal::ListAudit(uint64_t limit, std::optiona
     ENGRAM_TRY(const bool row, query.Step());
     if (!row) return records;
     records.push_back({query.Int(0), query.Int(1), query.Text(2), query.Text(3), query.Text(4)});
-  }
-}
-
-Status Journal::AddApiKey(const ApiKeyRecord& key) {
-  ENGRAM_TRY(Statement insert, database_->Prepare("INSERT INTO api_keys (name, sha256, scopes, limits, created_ms, "
-                                                  "revoked_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"));
-  insert.Bind(1, key.name).BindBlob(2, key.sha256).Bind(3, Joined(key.scopes)).Bind(4, key.limits);
-  return insert.Bind(5, key.created_ms).Bind(6, key.revoked_ms).Run();
-}
-
-Status Journal::RevokeApiKey(std::string_view name, int64_t unix_ms) {
-  ENGRAM_TRY(Statement update, database_->Prepare("UPDATE api_keys SET revoked_ms=coalesce(revoked_ms, ?2) WHERE "
-                                                  "name=?1 RETURNING name"));
-  ENGRAM_TRY(const bool found, update.Bind(1, name).Bind(2, unix_ms).Step());
-  if (!found) return NotFound("there is no API key \"" + std::string(name) + "\"", "name");
-  return update.Run();
-}
-
-Result<std::vector<ApiKeyRecord>> Journal::ListApiKeys() const {
-  ENGRAM_TRY(Statement query, database_->Prepare("SELECT name, sha256, scopes, limits, created_ms, revoked_ms FROM "
-                                                 "api_keys ORDER BY name"));
-  std::vector<ApiKeyRecord> keys;
-  for (;;) {
-    ENGRAM_TRY(const bool row, query.Step());
-    if (!row) return keys;
-    ApiKeyRecord key;
-    key.name = query.Text(0);
-    ENGRAM_TRY(key.sha256, DigestColumn(*database_, query, 1));
-    key.scopes = Words(query.Text(2));
-    key.limits = query.Text(3);
-    key.created_ms = query.Int(4);
-    key.revoked_ms = MaybeInt(query, 5);
-    keys.push_back(std::move(key));
   }
 }
 

@@ -307,7 +307,7 @@ TEST(Journal, NothingOfADeletedOverlayIsLeftInTheFiles) {
   EXPECT_THAT(left, HasSubstr("small"));
 }
 
-TEST(Journal, AuditKeysAndSettings) {
+TEST(Journal, AuditAndSettings) {
   const TempDir dir;
   const auto journal = OpenJournal(dir.path() / "journal.sqlite");
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(journal->AddAudit({0, i, "ann", "act", std::to_string(i)}));
@@ -316,18 +316,6 @@ TEST(Journal, AuditKeysAndSettings) {
   EXPECT_EQ(audit[0].detail, "4");
   audit = journal->ListAudit(2, audit[1].id).value();
   EXPECT_EQ(audit[0].detail, "2");
-
-  ASSERT_TRUE(journal->AddApiKey({"ann", Sha256Digest{1}, {"read", "edit"}, "{}", 10, std::nullopt}));
-  const Status twice = journal->AddApiKey({"ann", Sha256Digest{2}, {"read"}, "{}", 10, std::nullopt});
-  ASSERT_FALSE(twice);
-  EXPECT_EQ(twice.error().code, ErrorCode::kFailedPrecondition);
-  EXPECT_EQ(journal->RevokeApiKey("bob", 11).error().code, ErrorCode::kNotFound);
-  ASSERT_TRUE(journal->RevokeApiKey("ann", 12));
-  ASSERT_TRUE(journal->RevokeApiKey("ann", 13));  // the first time counts
-  const auto keys = journal->ListApiKeys().value();
-  ASSERT_EQ(keys.size(), 1u);
-  EXPECT_THAT(keys[0].scopes, ElementsAre("read", "edit"));
-  EXPECT_EQ(keys[0].revoked_ms, 12);
 
   ASSERT_TRUE(journal->PutSetting("retain", "5"));
   ASSERT_TRUE(journal->PutSetting("retain", "6"));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <set>
@@ -119,6 +120,8 @@ void ReadKey(MapReader reader, KeySettings& key) {
     read("tokens_per_s", key.tokens_per_s);
     limits.Finish();
   }
+  ReadNames(reader, "overlays", "an overlay's name", key.overlays,
+            [](const std::string& text) { return text.find_first_of(" /") == std::string::npos; });
   if (const YamlNode* scopes = reader.Find("scopes"); scopes && scopes->items.empty() && key.scopes.empty())
     reader.Fault(scopes->place, reader.PathOf("scopes"), "a key without scopes can do nothing: give at least one");
   reader.Finish();
@@ -244,6 +247,12 @@ void ReadServing(MapReader reader, ServingSettings& serving) {
   reader.Finish();
 }
 
+void ReadAudit(MapReader reader, AuditSettings& audit) {
+  reader.Integer("max_entries", audit.max_entries, 100, 100'000'000);
+  reader.Duration("max_age", audit.max_age, milliseconds(0), std::chrono::hours(10 * 366 * 24));
+  reader.Finish();
+}
+
 // {directories: [..]}
 void ReadDirectories(MapReader reader, std::vector<std::filesystem::path>& directories) {
   reader.Sequence("directories", [&](const YamlNode& item, const std::string& path) {
@@ -281,6 +290,7 @@ void ReadRoot(MapReader reader, Settings& settings) {
   ReadMemory(reader.Map("memory"), settings.memory);
   ReadServing(reader.Map("serving"), settings.serving);
   ReadGates(reader.Map("gates"), settings.gates);
+  ReadAudit(reader.Map("audit"), settings.audit);
   ReadDirectories(reader.Map("models"), settings.model_directories);
   ReadDirectories(reader.Map("plugins"), settings.plugin_directories);
   ReadDirectories(reader.Map("backup"), settings.backup_directories);
@@ -291,7 +301,9 @@ void ReadRoot(MapReader reader, Settings& settings) {
   }
   reader.Path("state_dir", settings.state_dir);
   ReadLog(reader.Map("log"), settings.log);
-  if (settings.keys.empty() && !IsLoopback(settings.server.address)) {
+  // A state directory may hold keys, which the service looks at; systemd tells of one by its environment.
+  const bool has_state = !settings.state_dir.empty() || std::getenv("STATE_DIRECTORY") != nullptr;
+  if (settings.keys.empty() && !has_state && !IsLoopback(settings.server.address)) {
     const YamlNode* server = reader.Find("server");
     const YamlNode* listen = nullptr;
     if (server)

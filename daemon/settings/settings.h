@@ -53,6 +53,7 @@ struct KeySettings {
   std::vector<std::string> scopes;  // of generate, read, edit, operate; not empty
   double requests_per_s = 0;        // limits.requests_per_s; 0: no limit
   double tokens_per_s = 0;          // limits.tokens_per_s
+  std::vector<std::string> overlays;  // attached to its requests that name none
   bool operator==(const KeySettings&) const = default;
 };
 
@@ -124,6 +125,12 @@ struct GateSettings {
   bool operator==(const GateSettings&) const = default;
 };
 
+struct AuditSettings {
+  uint32_t max_entries = 100'000;
+  std::chrono::milliseconds max_age{0};  // 0: kept whatever their age
+  bool operator==(const AuditSettings&) const = default;
+};
+
 struct LogSettings {
   std::string level = "info";  // debug, info, warning, error, off
   log::Format format = log::Format::kText;
@@ -132,12 +139,13 @@ struct LogSettings {
 
 struct Settings {
   ServerSettings server;
-  std::vector<KeySettings> keys;  // auth.keys; empty: no authentication, loopback only
+  std::vector<KeySettings> keys;  // auth.keys; empty: only those of the state directory
   ModelSettings model;
   BackboneSettings backbone;
   MemorySettings memory;
   ServingSettings serving;
   GateSettings gates;
+  AuditSettings audit;
   std::vector<std::filesystem::path> model_directories;   // models.directories: what may be loaded while running
   std::vector<std::filesystem::path> plugin_directories;  // empty: beside the executable, then the installed one
   std::vector<std::filesystem::path> backup_directories;  // backup.directories; empty: state_dir/backups

@@ -121,6 +121,7 @@ std::string AuthText(const std::vector<KeySettings>& keys) {
                            .Raw("requests_per_s", RateText(key.requests_per_s))
                            .Raw("tokens_per_s", RateText(key.tokens_per_s))
                            .Close())
+        .Raw("overlays", NameList(key.overlays))
         .Close();
   };
   return ObjectText().Raw("keys", ListText(keys, key_text)).Close();
@@ -194,6 +195,10 @@ std::string SettingsJson(const Settings& settings) {
       .Raw("memory", MemoryText(settings.memory))
       .Raw("serving", ServingText(settings.serving))
       .Raw("gates", GatesText(settings.gates))
+      .Raw("audit", ObjectText()
+                        .Number("max_entries", settings.audit.max_entries)
+                        .Duration("max_age", settings.audit.max_age)
+                        .Close())
       .Raw("models", ObjectText().Raw("directories", PathList(settings.model_directories)).Close())
       .Raw("plugins", ObjectText().Raw("directories", PathList(settings.plugin_directories)).Close())
       .Raw("backup", ObjectText().Raw("directories", PathList(settings.backup_directories)).Close())

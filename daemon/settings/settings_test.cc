@@ -93,7 +93,8 @@ server: {listen: "0.0.0.0:80", io_threads: 3, max_body: 16MiB, max_upload: 1GiB,
 auth:
   keys:
     - {name: a, sha256: ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef0123456789, scopes: [generate, read],
-       limits: {requests_per_s: 0.5, tokens_per_s: 1000}}
+       limits: {requests_per_s: 0.5, tokens_per_s: 1000}, overlays: [o, p]}
+audit: {max_entries: 1000, max_age: 1h}
 model: {path: models/x, name: m}
 backbone: {plugin: other, options: {threads: 2, weights: native, on: true}}
 memory:
@@ -135,8 +136,13 @@ log: {level: debug, format: json}
   expected.server.tls_client_ca = directory_ / "ca.pem";
   expected.server.allowed_origins = {"https://a.example:1", "http://b"};
   expected.server.allowed_hosts = {"h.example"};
-  expected.keys = {
-      {"a", "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789", {"generate", "read"}, 0.5, 1000}};
+  expected.keys = {{"a",
+                    "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789",
+                    {"generate", "read"},
+                    0.5,
+                    1000,
+                    {"o", "p"}}};
+  expected.audit = {1000, milliseconds(3'600'000)};
   expected.model = {directory_ / "models/x", "m"};
   expected.backbone = {"other", {{"threads", "2"}, {"weights", "native"}, {"on", "true"}}};
   expected.memory.tiers = {{"a", "tier_dram", {{"mode", "cache"}}, {0, 25}}, {"b", "tier_file", {}, {}}};

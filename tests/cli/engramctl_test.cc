@@ -111,9 +111,10 @@ TEST_F(EngramctlTest, KeyHash) {
 TEST_F(EngramctlTest, Usage) {
   const Outcome help = Ctl({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* command : {"generate", "chat", "tokenize", "detokenize", "models", "status", "plugins", "swap",
-                              "load", "unload", "operations", "rows", "key", "commit", "log", "show", "diff", "rollback", "locate",
-                              "tables", "overlay", "compact", "backup", "journal"}) {
+  for (const char* command :
+       {"generate", "chat",       "tokenize", "detokenize", "models", "status",  "plugins", "swap", "load",
+        "unload",   "operations", "rows",     "key",        "commit", "log",     "show",    "diff", "rollback",
+        "locate",   "tables",     "overlay",  "compact",    "backup", "journal", "audit"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("\n  ") + command + " "));
     const Outcome own = Ctl({command, "--help"});
     EXPECT_EQ(own.status, 0);

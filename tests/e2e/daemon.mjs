@@ -37,13 +37,14 @@ export function expected(name) {
 
 export class Daemon {
   // `model`: a vector model's name, or a directory. `settings`: more --set KEY=VALUE. `config`: text of a YAML file.
-  // `dir`: that of a daemon that was killed, to go on with its state.
-  static async start({ model = 'dense-paper-hc4', settings = [], config = null, dir = null, stateDir = null } = {}) {
+  // `dir`: that of a daemon that was killed, to go on with its state. `listen`: 127.0.0.1 must be part of it.
+  static async start({ model = 'dense-paper-hc4', settings = [], config = null, dir = null, stateDir = null,
+    listen = '127.0.0.1:0' } = {}) {
     const daemon = new Daemon();
     daemon.dir = dir ?? fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-e2e-'));
     const modelDir = model.includes('/') ? model
       : dir === null ? vectorModelDir(model, daemon.dir) : path.join(dir, model);
-    const args = ['--model', modelDir, '--listen', '127.0.0.1:0', '--state-dir', stateDir ?? path.join(daemon.dir, 'state'),
+    const args = ['--model', modelDir, '--listen', listen, '--state-dir', stateDir ?? path.join(daemon.dir, 'state'),
       '--weights', 'native', ...settings.flatMap((setting) => ['--set', setting])];
     if (config !== null) {
       fs.writeFileSync(path.join(daemon.dir, 'engramd.yaml'), config);
@@ -60,7 +61,7 @@ export class Daemon {
     const listening = new Promise((resolve) => {
       daemon.child.stderr.setEncoding('utf8').on('data', (text) => {
         daemon.log = (daemon.log + text).slice(-200_000);
-        const found = /ready: .*listening on (https?):\/\/127\.0\.0\.1:(\d+)/.exec(daemon.log);
+        const found = /ready: .*listening on (https?):\/\/[\d.]+:(\d+)/.exec(daemon.log);
         if (!found || daemon.port !== undefined) return;
         daemon.url = `${found[1]}://127.0.0.1:${found[2]}`;
         resolve((daemon.port = Number(found[2])));

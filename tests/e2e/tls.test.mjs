@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// https:// and wss://, certificates that change, client certificates. Needs the openssl command, as the build does its
+// https:// and wss://, certificates that change while it runs, client certificates. Needs the openssl command, as the build does its
 // library.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -38,6 +38,7 @@ after(async () => {
   fs.rmSync(dir, { recursive: true, force: true });
 });
 function use(name) {
+  for (const each of ['server.pem', 'server.key']) fs.rmSync(file(each), { force: true }); // it may be a link
   fs.copyFileSync(file(`${name}.pem`), file('server.pem'));
   fs.copyFileSync(file(`${name}.key`), file('server.key'));
 }
@@ -128,6 +129,22 @@ test('SIGHUP takes a new certificate and leaves connections alone; a bad one cha
   await daemon.until(() => daemon.log.includes('server.tls.key'));
   assert.equal((await call(daemon.port, 'GET', '/health/live', { ca })).subject, 'second');
   agent.destroy();
+});
+
+test('changed files are taken without a signal; a bad one is logged and changes nothing', async () => {
+  const ca = [read('first.pem'), read('second.pem')];
+  const subject = async () => (await call(daemon.port, 'GET', '/health/live', { ca })).subject;
+  use('first');
+  await daemon.until(async () => (await subject()) === 'first');
+  fs.writeFileSync(file('server.pem'), 'nonsense');
+  await daemon.until(() => /have changed: server\.tls\.certificate: .*stays in use/.test(daemon.log));
+  assert.equal(await subject(), 'first');
+  // Links that change what they lead to, as tools for certificates have them.
+  for (const each of ['pem', 'key']) {
+    fs.symlinkSync(file(`second.${each}`), file(`next.${each}`));
+    fs.renameSync(file(`next.${each}`), file(`server.${each}`));
+  }
+  await daemon.until(async () => (await subject()) === 'second');
 });
 
 test('client certificates', async () => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engramd/state_dir.h"
+#include "core/state_dir.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
