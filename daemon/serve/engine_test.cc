@@ -335,6 +335,7 @@ TEST_F(EngineTest, AGrammarTooAmbiguousToFollowEndsTheGeneration) {
       engine->model().constraints().Get("hard", [] { return ParseGbnf("root ::= ((\"a\"{1,500}){1,500}){1,500}"); });
   ASSERT_TRUE(constraint.has_value()) << constraint.error().message;
   GenerationRequest request = Request(Prompt(4), 500);
+  request.ignore_eos = true;
   request.constraint = *constraint;
   const GenerationRecord record = Generate(*engine, request);
   EXPECT_EQ(record.choices.at(0).reason, FinishReason::kError);
