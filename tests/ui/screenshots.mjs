@@ -21,7 +21,7 @@ const daemon = await startDaemon({
     - {name: boss, sha256: ${createHash('sha256').update(boss).digest('hex')}, scopes: [generate, read, edit, operate]}
 memory:
   tiers:
-    - {name: near, plugin: tier_dram, options: {mode: cache}, capacity: 512KiB}
+    - {name: near, plugin: tier_dram, options: {mode: cache}, capacity: 4MiB}
     - {name: disk, plugin: tier_file}
   tables: {${layers.map((layer) => `${layer}: ${table(layer)}`).join(', ')}}
 `,
