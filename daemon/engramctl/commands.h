@@ -49,10 +49,11 @@ Command BackupCommand();
 Command JournalCommand();
 // `rows` with --layer: of a daemon.
 int RunOnlineRows(const Arguments& arguments);
-// Offline: rows.cc, table.cc, key_hash.cc.
+// Offline: rows.cc, table.cc, key_hash.cc, completion.cc.
 Command RowsCommand();
 Command TableCommand();
 Command KeyCommand();
+Command CompletionCommand();
 
 // Prints "engramctl: MESSAGE" and returns the status that fits: kUsage for kInvalidArgument when `usage`, else kFailed.
 int Report(const Error& error, bool usage = false);
