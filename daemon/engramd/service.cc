@@ -18,6 +18,7 @@
 #include <system_error>
 #include <thread>
 
+#include "control/control_metrics.h"
 #include "control/model_manager.h"
 #include "control/operations.h"
 #include "core/file.h"
@@ -116,7 +117,9 @@ class Service {
   UniqueFd loaded_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};  // written when the first load is over
   Operations operations_;
   std::shared_ptr<void> listening_;
+  ControlMetrics control_metrics_{metrics_, operations_};
   LiveModels live_models_;
+  std::shared_ptr<void> journal_metrics_ = CollectJournal(metrics_, live_models_.directory());
   std::optional<ModelManager> models_;
   std::unique_ptr<HttpServer> server_;
   UniqueFd signals_;
@@ -144,7 +147,9 @@ Status Service::Open() {
   ModelManagerOptions model_options = MakeModelManagerOptions(settings_, spec.directory, PluginDirectories(settings_));
   model_options.estimate = [this](const EngineSpec& wanted) { return EstimateMemory(settings_, wanted, plugins_); };
   const auto table_directories = model_options.model_directories;
-  live_models_.SetOptions(MakeLiveMemoryOptions(settings_, state_dir_ ? state_dir_->path() : ""));
+  LiveMemoryOptions live_options = MakeLiveMemoryOptions(settings_, state_dir_ ? state_dir_->path() : "");
+  live_options.on_event = [this](const MemoryEvent& event) { control_metrics_.OnMemoryEvent(event); };
+  live_models_.SetOptions(std::move(live_options));
   model_options.publish_hook = [this](const auto& old, const auto& fresh, const auto& publish) {
     return live_models_.Publish(old, fresh, publish);
   };
