@@ -45,6 +45,12 @@ if(ENGRAM_SANITIZE)
   endif()
 endif()
 
+if(ENGRAM_FUZZ)
+  # Plugins are other modules, where clang takes functions and objects of the same type for different ones.
+  target_compile_options(engram_options INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize=function,vptr
+    -Wno-unknown-warning-option)
+endif()
+
 # engram_room(NAME SOURCES ... LINKS ...): a static library engram_NAME of the daemon; includes are relative to daemon/.
 function(engram_room name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})

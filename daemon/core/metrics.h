@@ -58,7 +58,7 @@ class Histogram {
   std::atomic<double> sum_{0};
 };
 
-// Bounds for durations in seconds, 1 ms to 60 s, as OpenTelemetry suggests for generation latencies.
+// Bounds for durations in seconds, 1 ms to 60 s.
 std::span<const double> DurationBounds();
 
 enum class MetricType { kCounter, kGauge };

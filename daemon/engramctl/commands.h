@@ -52,10 +52,11 @@ Command JournalCommand();
 Command AuditCommand();  // audit.cc
 // `rows` with --layer: of a daemon.
 int RunOnlineRows(const Arguments& arguments);
-// Offline: rows.cc, table.cc. Both: keys.cc, with key_hash.cc and keys_offline.cc.
+// Offline: rows.cc, table.cc, completion.cc. Both: keys.cc, with key_hash.cc and keys_offline.cc.
 Command RowsCommand();
 Command TableCommand();
 Command KeyCommand();
+Command CompletionCommand();
 
 // Prints "engramctl: MESSAGE" and returns the status that fits: kUsage for kInvalidArgument when `usage`, else kFailed.
 int Report(const Error& error, bool usage = false);

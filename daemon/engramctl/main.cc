@@ -4,18 +4,13 @@
 #include <cstring>
 #include <exception>
 
-#include "engramctl/commands.h"
+#include "engramctl/command_table.h"
 
 namespace engram {
 namespace {
 
 int Main(int argc, char** argv) {
-  std::vector<Command> commands = {
-      GenerateCommand(), ChatCommand(),   TokenizeCommand(), DetokenizeCommand(), StatusCommand(),  ModelsCommand(),
-      PluginsCommand(),  SwapCommand(),   LoadCommand(),     UnloadCommand(),     LocateCommand(),  TablesCommand(),
-      RowsCommand(),     CommitCommand(), LogCommand(),      ShowCommand(),       DiffCommand(),    RollbackCommand(),
-      OverlayCommand(),  IndexCommand(),  CompactCommand(),  BackupCommand(),     JournalCommand(), OperationsCommand(),
-      TiersCommand(),    TableCommand(),  KeyCommand(),        AuditCommand()};
+  const std::vector<Command> commands = AllCommands();
   const std::string first = argc > 1 ? argv[1] : "";
   if (first == "--help" || first == "-h" || first == "help") {
     std::printf("engramctl: client and tools of engramd.\n\nUsage: engramctl COMMAND [OPTION]...\n\n");
@@ -26,9 +21,8 @@ int Main(int argc, char** argv) {
     return kDone;
   }
   if (first == "--version") return std::puts("engramctl " ENGRAMD_VERSION) < 0;
-  for (Command& command : commands) {
+  for (const Command& command : commands) {
     if (first != command.name) continue;
-    command.options.push_back({"help"});
     const auto arguments = Arguments::Parse(argc - 1, argv + 1, command.options);
     if (!arguments) {
       const Error error = InvalidArgument(arguments.error().message + "; see engramctl " + first + " --help");

@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "access/access_store.h"
+#include "control/control_metrics.h"
 #include "control/memory_events.h"
 #include "control/model_manager.h"
 #include "control/operations.h"
@@ -128,7 +129,9 @@ class Service {
   std::atomic<uint64_t> fixed_bytes_{0};  // set once the first model is there
   std::shared_ptr<void> listening_;
   MemoryEvents memory_events_;
+  ControlMetrics control_metrics_{metrics_, operations_};
   LiveModels live_models_;
+  std::shared_ptr<void> journal_metrics_ = CollectJournal(metrics_, live_models_.directory());
   std::optional<ModelManager> models_;
   std::unique_ptr<HttpServer> server_;
   UniqueFd signals_;
@@ -165,7 +168,10 @@ Status Service::Open() {
   model_options.estimate = [this](const EngineSpec& wanted) { return EstimateMemory(settings_, wanted, plugins_); };
   const auto table_directories = model_options.model_directories;
   LiveMemoryOptions memory_options = MakeLiveMemoryOptions(settings_, state_dir_ ? state_dir_->path() : "");
-  memory_options.on_event = [this](const MemoryEvent& event) { memory_events_.Add(event); };
+  memory_options.on_event = [this](const MemoryEvent& event) {
+    memory_events_.Add(event);
+    control_metrics_.OnMemoryEvent(event);
+  };
   live_models_.SetOptions(std::move(memory_options));
   model_options.publish_hook = [this](const auto& old, const auto& fresh, const auto& publish) {
     return live_models_.Publish(old, fresh, publish);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/http_metrics.h"
 
+#include <engram/abi.h>
+#include <spdlog/fmt/fmt.h>
+
 namespace engram {
 
 HttpMetrics::HttpMetrics(MetricRegistry& registry, const std::string& version)
@@ -9,7 +12,10 @@ HttpMetrics::HttpMetrics(MetricRegistry& registry, const std::string& version)
       websockets_(registry.GetGauge("engramd_websocket_connections", "Open connections that are WebSockets.")),
       refused_connections_(registry.GetCounter("engramd_http_refused_connections_total",
                                                "Connections closed because max_connections were open.")) {
-  registry.GetGauge("engramd_build_info", "The running build; always 1.", {{"version", version}}).Set(1);
+  registry
+      .GetGauge("engramd_build_info", "The running build; always 1.",
+                {{"version", version}, {"plugin_abi", fmt::format("{}.{}", ENGRAM_ABI_MAJOR, ENGRAM_ABI_MINOR)}})
+      .Set(1);
 }
 
 void HttpMetrics::CountRequest(std::string_view route, std::string_view method, int status, double seconds) {

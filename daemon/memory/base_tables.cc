@@ -152,11 +152,13 @@ Result<std::unique_ptr<BaseTables>> BaseTables::Open(BaseTablesOptions options, 
   std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return layers[a].layer < layers[b].layer; });
 
   // Every table is checked before the first one is loaded, which may take minutes.
-  for (const auto& [layer, path] : options.packed_tables)
+  for (const auto& table : options.packed_tables) {
+    const uint32_t layer = table.first;
     if (std::none_of(layers.begin(), layers.end(), [&](const LayerGeometry& known) { return known.layer == layer; }))
-      return InvalidArgument(path.string() + " is given for layer " + std::to_string(layer) +
+      return InvalidArgument(table.second.string() + " is given for layer " + std::to_string(layer) +
                                  ", which has no Engram table in " + options.model_dir.string(),
                              "memory.tables." + std::to_string(layer));
+  }
   std::shared_ptr<const sdk::SafetensorsModel> model;
   if (options.packed_tables.size() < layers.size()) {
     ENGRAM_TRY(model, OpenSafetensors(options.model_dir));

@@ -146,6 +146,7 @@ Engine::Impl::Impl(std::unique_ptr<Model> m, EngineOptions o, MetricRegistry& re
                   {static_cast<double>(stats.queued), static_cast<double>(stats.running),
                    static_cast<double>(stats.kv_used_tokens), static_cast<double>(stats.kv_capacity_tokens)});
     if (model->memory() != nullptr) CollectMemory(sink, model->name(), *model->memory());
+    if (gates != nullptr) CollectGates(sink, model->name(), *gates);
   });
 }
 

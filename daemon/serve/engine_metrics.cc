@@ -8,7 +8,14 @@
 namespace engram {
 namespace {
 
-// Steps and tokens are often shorter than DurationBounds() resolves.
+// The bounds that OpenTelemetry's conventions for generative AI advise; small models need the first four of the second.
+constexpr std::array<double, 16> kFirstTokenBounds = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,
+                                                      0.25,  0.5,   0.75, 1,    2.5,  5,    7.5,  10};
+constexpr std::array<double, 17> kOutputTokenBounds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
+                                                       0.15,   0.2,   0.3,    0.4,   0.5,  0.75,  1,    2.5};
+constexpr std::array<double, 14> kRequestBounds = {0.01, 0.02, 0.04, 0.08,  0.16,  0.32,  0.64,
+                                                   1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92};
+// Steps are often shorter than DurationBounds() resolves.
 constexpr std::array<double, 14> kStepBounds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                                 0.1,    0.25,  0.5,    1,     2.5,  5,     10};
 constexpr std::array<double, 13> kSizeBounds = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
@@ -46,12 +53,13 @@ EngineMetrics::EngineMetrics(MetricRegistry& r, const std::string& model)
       queue_seconds(r.GetHistogram("engramd_request_queue_seconds", "From submission to admission.", DurationBounds(),
                                    {{"model", model}})),
       time_to_first_token_seconds(r.GetHistogram("engramd_time_to_first_token_seconds",
-                                                 "From submission to the first token of a choice.", DurationBounds(),
+                                                 "From submission to the first token of a choice.", kFirstTokenBounds,
                                                  {{"model", model}})),
       time_per_output_token_seconds(r.GetHistogram("engramd_time_per_output_token_seconds",
-                                                   "Between two tokens of a choice.", kStepBounds, {{"model", model}})),
-      request_seconds(r.GetHistogram("engramd_request_duration_seconds", "From submission to the end.",
-                                     DurationBounds(), {{"model", model}})),
+                                                   "Between two tokens of a choice.", kOutputTokenBounds,
+                                                   {{"model", model}})),
+      request_seconds(r.GetHistogram("engramd_request_duration_seconds", "From submission to the end.", kRequestBounds,
+                                     {{"model", model}})),
       step_seconds(r.GetHistogram("engramd_step_duration_seconds", "One step of the backbone, row stalls included.",
                                   kStepBounds, {{"model", model}})),
       batch_tokens(r.GetHistogram("engramd_batch_tokens", "Tokens in a step.", kSizeBounds, {{"model", model}})),
@@ -66,6 +74,25 @@ void CollectGauges(MetricSink& sink, const std::string& model, const EngineGauge
              gauges.kv_used_tokens);
   sink.Value("engramd_kv_cache_capacity_tokens", MetricType::kGauge, "Positions the KV cache holds.", labels,
              gauges.kv_capacity_tokens);
+}
+
+void CollectGates(MetricSink& sink, const std::string& model, const GateStatistics& gates) {
+  // A tenth each; the last bucket ends at 1, above which no gate is.
+  constexpr size_t kBuckets = 10;
+  constexpr size_t kCellsPerBucket = GateSummary::kBuckets / kBuckets;
+  static_assert(kBuckets * kCellsPerBucket == GateSummary::kBuckets);
+  constexpr std::array<double, kBuckets> kBounds = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1};
+  for (const GateStatistics::Total& total : gates.Totals()) {
+    std::array<uint64_t, kBuckets + 1> counts{};
+    for (size_t cell = 0; cell < total.histogram.size(); ++cell)
+      counts[cell / kCellsPerBucket] += total.histogram[cell];
+    sink.Distribution(
+        "engramd_memory_gate_ratio",
+        "How open the memory gates of processed tokens were, 0 to 1; starts over when gate statistics are "
+        "reset.",
+        {{"model", model}, {"layer", std::to_string(total.layer)}, {"stream", std::to_string(total.stream)}}, kBounds,
+        counts, total.sum);
+  }
 }
 
 void CollectMemory(MetricSink& sink, const std::string& model, const ModelMemory& memory) {

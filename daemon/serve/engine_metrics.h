@@ -10,6 +10,7 @@
 
 #include "core/metrics.h"
 #include "memory/model_memory.h"
+#include "serve/gate_statistics.h"
 #include "serve/generation.h"
 
 namespace engram {
@@ -41,5 +42,7 @@ struct EngineGauges {
 void CollectGauges(MetricSink& sink, const std::string& model, const EngineGauges& gauges);
 // Rows per Engram layer and tiers per table.
 void CollectMemory(MetricSink& sink, const std::string& model, const ModelMemory& memory);
+// How open the memory's gates were, per Engram layer and stream.
+void CollectGates(MetricSink& sink, const std::string& model, const GateStatistics& gates);
 
 }  // namespace engram

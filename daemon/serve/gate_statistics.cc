@@ -231,6 +231,20 @@ Result<GateReport> GateStatistics::Report(const GateGroup& group, size_t top) co
   return report;
 }
 
+std::vector<GateStatistics::Total> GateStatistics::Totals() const {
+  std::vector<Total> totals;
+  totals.reserve(layers_.size() * num_streams_);
+  std::lock_guard lock(mutex_);
+  const Counts& all = *groups_.front();
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    for (uint32_t s = 0; s < num_streams_; ++s) {
+      const Cells& cells = all.total[l * num_streams_ + s];
+      totals.push_back({layers_[l], s, cells.sum, cells.buckets});
+    }
+  }
+  return totals;
+}
+
 std::vector<GateGroup> GateStatistics::Groups() const {
   std::lock_guard lock(mutex_);
   std::vector<GateGroup> groups;

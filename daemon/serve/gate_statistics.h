@@ -100,6 +100,14 @@ class GateStatistics {
 
   // kNotFound for a group that is not counted; at most `top` n-grams per list.
   Result<GateReport> Report(const GateGroup& group, size_t top) const;
+  // Counts of all requests since the start or the last Reset(), without the n-grams: the least costly look.
+  struct Total {
+    uint32_t layer = 0;  // model layer number
+    uint32_t stream = 0;
+    double sum = 0;
+    std::array<uint64_t, GateSummary::kBuckets> histogram{};
+  };
+  std::vector<Total> Totals() const;
   std::vector<GateGroup> Groups() const;
   // Starts to count a group by itself. kResourceExhausted beyond kMaxGroups; already counted: nothing happens.
   Status Track(const GateGroup& group);

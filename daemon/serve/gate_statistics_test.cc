@@ -116,6 +116,13 @@ TEST(GateStatisticsTest, CountsPerLayerAndStream) {
   EXPECT_EQ(heaviest[0].entry.tokens.back(), 22);
   EXPECT_THAT(statistics.Report({}, 1)->layers[0].top_by_mass, testing::SizeIs(1));
 
+  const auto totals = statistics.Totals();
+  ASSERT_EQ(totals.size(), 4u);
+  EXPECT_EQ(totals[3].layer, 4u);
+  EXPECT_EQ(totals[3].stream, 1u);
+  EXPECT_NEAR(totals[0].sum, 0.1 + 0.3 + 0.5 + 0.9, 1e-6);
+  EXPECT_EQ(totals[3].histogram, report->layers[1].streams[1].histogram);
+
   statistics.Reset();
   EXPECT_EQ(statistics.Report({}, 10)->tokens, 0u);
   EXPECT_THAT(statistics.Report({}, 10)->top_by_count, IsEmpty());

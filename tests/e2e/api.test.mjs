@@ -274,7 +274,7 @@ test('metrics are valid and count', async () => {
   await complete({});
   const { headers, text } = await daemon.get('/metrics');
   assert.equal(headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
-  assert.match(text, /^engramd_build_info\{version="[^"]+"\} 1$/m);
+  assert.match(text, /^engramd_build_info\{version="[^"]+",plugin_abi="\d+\.\d+"\} 1$/m);
   assert.equal(await daemon.metric('engramd_http_requests_total',
     'route="/v1/completions",method="POST",code="200"'), before + 1);
 });

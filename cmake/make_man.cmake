@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -DTEMPLATE=PAGE.in -DOUTPUT=PAGE -DVERSION=V -DENGRAMD=PROGRAM -DENGRAMCTL=PROGRAM -DSETTINGS=engramd.yaml
+#   -P make_man.cmake
+# Fills in a manual page: @VERSION@; @ENGRAMD_HELP@, @ENGRAMCTL_COMMANDS@ and @SETTINGS@ become what the programs and the
+# settings file say of themselves, so that the pages cannot fall behind.
+cmake_minimum_required(VERSION 3.25)
+
+# As lines that roff leaves alone.
+function(to_roff text out)
+  string(REPLACE "\\" "\\e" text "${text}")
+  string(REPLACE "-" "\\-" text "${text}")
+  string(REPLACE "'" "\\(aq" text "${text}")
+  string(REPLACE "`" "\\(ga" text "${text}")
+  string(REPLACE "^" "\\(ha" text "${text}")
+  string(REPLACE "~" "\\(ti" text "${text}")
+  string(REPLACE "\n." "\n\\&." text "${text}")
+  string(REGEX REPLACE "^\n+|\n+$" "" text "${text}")
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()
+
+function(output_of out)
+  execute_process(COMMAND ${ARGN} OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()
+
+file(READ ${TEMPLATE} page)
+string(REPLACE "@VERSION@" "${VERSION}" page "${page}")
+if(page MATCHES "@ENGRAMD_HELP@")
+  output_of(help ${ENGRAMD} --help)
+  string(REGEX REPLACE "^.*\nUsage:[^\n]*\n\n" "" help "${help}")
+  to_roff("${help}" help)
+  string(REPLACE "@ENGRAMD_HELP@" ".EX\n${help}\n.EE" page "${page}")
+endif()
+if(page MATCHES "@ENGRAMCTL_COMMANDS@")
+  output_of(list ${ENGRAMCTL} --help)
+  string(REGEX MATCHALL "\n  [a-z]+ " names "${list}")
+  set(commands "")
+  foreach(name ${names})
+    string(STRIP "${name}" name)
+    output_of(help ${ENGRAMCTL} ${name} --help)
+    to_roff("${help}" help)
+    string(APPEND commands ".SS ${name}\n.EX\n${help}\n.EE\n")
+  endforeach()
+  string(REPLACE "@ENGRAMCTL_COMMANDS@\n" "${commands}" page "${page}")
+endif()
+if(page MATCHES "@SETTINGS@")
+  file(READ ${SETTINGS} settings)
+  # What stands before the first key is the page's own text; each top-level key gets a part of its own.
+  string(REGEX REPLACE "^(#[^\n]*\n)+" "" settings "${settings}")
+  to_roff("${settings}" settings)
+  string(REGEX REPLACE "(^|\n)\n*([a-z_]+):" "\n.EE\n.SS \\2\n.EX\n\\2:" settings "\n${settings}")
+  string(REGEX REPLACE "^[\n]*\\.EE\n" "" settings "${settings}")
+  string(REPLACE "@SETTINGS@" "${settings}\n.EE" page "${page}")
+endif()
+file(WRITE ${OUTPUT} "${page}")
