@@ -339,7 +339,7 @@ test('offline, engramctl makes the first key, and the one after a lock-out', asy
     const busy = await offline('create', '--scope', 'operate', 'other');
     assert.equal(busy.status, 1);
     assert.match(busy.stderr, /another engramd/);
-    const { json } = await own.get('/admin/v1/audit', as(first.stdout.trim()));
+    const { json } = await own.get('/admin/v1/audit?action=engramctl', as(first.stdout.trim()));
     assert.deepEqual(json.entries.map(({ action, target, status, address }) => [action, target, status, address]),
       [['engramctl key create', 'me', 0, '']]);
   } finally {

@@ -344,7 +344,8 @@ test('keys: reading needs read, changing needs operate', async () => {
     assert.equal((await guarded.post('/admin/v1/models/swap', { model: 'x' }, as('reader'))).status, 403);
     assert.equal((await guarded.post('/admin/v1/models/swap', { model: 'x' }, as('operator'))).status, 202);
     const config = (await guarded.get('/admin/v1/config', as('reader'))).json;
-    assert.deepEqual(config.auth.keys[0], { name: 'reader', sha256: '***', scopes: ['read'], limits: { requests_per_s: null, tokens_per_s: null } });
+    assert.deepEqual(config.auth.keys[0], { name: 'reader', sha256: '***', scopes: ['read'],
+      limits: { requests_per_s: null, tokens_per_s: null }, overlays: [] });
   } finally {
     await guarded.stop();
   }
