@@ -464,11 +464,6 @@ TEST(Journal, DiskErrorsAtEachWriteOfEverythingElse) {
        }},
       {"log erased", [&](Journal& journal, const ModelRecord&) { return outcome(journal.EraseLog()); }},
       {"audit", [&](Journal& journal, const ModelRecord&) { return journal.AddAudit(audit); }},
-      {"key added",
-       [&](Journal& journal, const ModelRecord&) {
-         return journal.AddApiKey({"bob", Sha256Digest{2}, {"read"}, "{}", 10, std::nullopt});
-       }},
-      {"key revoked", [&](Journal& journal, const ModelRecord&) { return journal.RevokeApiKey("ann", 12); }},
       {"setting", [&](Journal& journal, const ModelRecord&) { return journal.PutSetting("retain", "6"); }},
   };
   const TempDir template_dir;
@@ -477,7 +472,6 @@ TEST(Journal, DiskErrorsAtEachWriteOfEverythingElse) {
     const ModelRecord model = AddModel(*journal);
     Fill(*journal, model, 3);
     ASSERT_TRUE(journal->PutOverlay(model, {"a", 1, std::nullopt, 1, 0, 5, Sha256Digest{2}}, payload, audit));
-    ASSERT_TRUE(journal->AddApiKey({"ann", Sha256Digest{1}, {"read"}, "{}", 10, std::nullopt}));
     ASSERT_TRUE(journal->PutSetting("retain", "5"));
   }
   for (const Act& act : acts) {

@@ -230,7 +230,8 @@ TEST_F(PackedTableTest, SparseTableOfFullSize) {
   ASSERT_TRUE((*table)->Read(page * 15 + 15, 1, got.data()));
   EXPECT_EQ(got, std::vector<uint8_t>(264)) << "a hole";
 
-  const auto found = (*table)->Verify([](const std::string& text) { ADD_FAILURE() << text; }, [](uint64_t) {});
+  const auto found =
+      (*table)->Verify([](const std::string& text) { ADD_FAILURE() << text; }, [](uint64_t) -> Status { return {}; });
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_EQ(found->damaged_pages, 0u);
   EXPECT_EQ(found->hole_pages, info.num_pages - 2);
@@ -255,9 +256,10 @@ TEST_F(PackedTableTest, AHoleWhereNoneMayBeIsDamage) {
   std::vector<std::string> reports;
   uint64_t done = 0;
   const auto found = (*table)->Verify([&](const std::string& text) { reports.push_back(text); },
-                                      [&](uint64_t pages) {
+                                      [&](uint64_t pages) -> Status {
                                         EXPECT_GE(pages, done);
                                         done = pages;
+                                        return {};
                                       });
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_EQ(found->damaged_pages, 31u);
