@@ -198,7 +198,7 @@ TEST_F(EngramdTest, SaysWhatItServesAndThatThereAreNoKeys) {
   auto daemon = Start({"--set", "model.name=someone"});
   const int port = ReadyPort(*daemon);
   ASSERT_NE(port, 0) << daemon->err();
-  EXPECT_THAT(daemon->err(), AllOf(HasSubstr("no keys are configured"), HasSubstr("model someone"),
+  EXPECT_THAT(daemon->err(), AllOf(HasSubstr("there are no keys"), HasSubstr("model someone"),
                                    HasSubstr("backbone_cpu"), HasSubstr("tiers dram")));
   EXPECT_THAT(Exchange(port, "/health/ready"), HasSubstr(" 200 "));
   daemon->Signal(SIGHUP);
