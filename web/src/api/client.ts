@@ -17,11 +17,16 @@ export class ApiError extends Error {
 }
 
 const kKeyItem = 'engramd.key';
+const kScopesItem = 'engramd.scopes'; // of that key
 
 // The key lives in this tab's session storage and nowhere else.
 export const key = {
   get: (): string => sessionStorage.getItem(kKeyItem) ?? '',
-  set: (value: string): void => (value ? sessionStorage.setItem(kKeyItem, value) : sessionStorage.removeItem(kKeyItem)),
+  set: (value: string): void => {
+    sessionStorage.removeItem(kScopesItem);
+    if (value) sessionStorage.setItem(kKeyItem, value);
+    else sessionStorage.removeItem(kKeyItem);
+  },
 };
 
 const kModelItem = 'engramd.model';
@@ -99,11 +104,12 @@ const ofModel = (values: Record<string, string | number | undefined> = {}): stri
 const at = (name: string): string => encodeURIComponent(name);
 
 const kProbes: Record<T.Scope, [path: string, body: object | undefined]> = {
-  generate: ['/v1/completions', {}],
-  read: ['/metrics', undefined],
-  edit: ['/admin/v1/rollback', {}],
-  operate: ['/admin/v1/plugins/swap', {}],
+  generate: ['/v1/models', undefined],
+  read: ['/admin/v1/status', undefined],
+  edit: ['/admin/v1/rollback', {}], // has no GET
+  operate: ['/admin/v1/keys', undefined],
 };
+const kScopes = Object.keys(kProbes) as T.Scope[];
 
 export const api = {
   ready: (signal?: AbortSignal): Promise<Response> => fetch('/health/ready', { signal, cache: 'no-store' }),
@@ -111,17 +117,26 @@ export const api = {
   models: (signal?: AbortSignal) => json<T.ModelList>('/v1/models', { signal }),
   completion: (body: T.GenerationBody, signal?: AbortSignal) => json<T.Completion>('/v1/completions', { body: { model: chosen(), ...body }, signal }),
 
-  // Whether the key has a scope. Scopes are checked before the body, and an empty body is one that every one of these
-  // routes refuses without doing anything: 403 says no, 400 yes. What the server does not have nobody may do.
-  allowed: async (scope: T.Scope): Promise<boolean> => {
-    const [path, body] = kProbes[scope];
-    try {
-      await send(path, { body });
-    } catch (error) {
-      if (!(error instanceof ApiError) || error.failure === 'offline' || error.failure === 'unauthorized') throw error;
-      return error.failure !== 'forbidden' && error.failure !== 'missing';
-    }
-    return true;
+  // What the key may do, found out by asking, once for a key: the audit log keeps what is no GET. Scopes are checked before
+  // the body, and an empty one is refused without doing anything: 403 says no, 400 yes. What the server does not have
+  // nobody may do.
+  scopes: async (): Promise<T.Scope[]> => {
+    const known = sessionStorage.getItem(kScopesItem);
+    if (known !== null) return known.split(' ').filter((scope): scope is T.Scope => kScopes.includes(scope as T.Scope));
+    const asked = key.get();
+    const allowed = await Promise.all(kScopes.map(async (scope) => {
+      const [path, body] = kProbes[scope];
+      try {
+        await send(path, { body });
+      } catch (error) {
+        if (!(error instanceof ApiError) || error.failure === 'offline' || error.failure === 'unauthorized') throw error;
+        return error.failure !== 'forbidden' && error.failure !== 'missing';
+      }
+      return true;
+    }));
+    const scopes = kScopes.filter((_, index) => allowed[index]);
+    if (key.get() === asked) sessionStorage.setItem(kScopesItem, scopes.join(' '));
+    return scopes;
   },
   status: (signal?: AbortSignal) => json<T.Status>('/admin/v1/status', { signal }),
   memory: (signal?: AbortSignal) => json<T.MemoryStatus>('/admin/v1/journal' + ofModel(), { signal }),

@@ -9,7 +9,7 @@ import { asApiError } from './resource.svelte';
 
 export type Entry = 'asking' | 'open' | 'signed-out' | 'signed-in' | 'offline';
 
-const kScopes: Scope[] = ['generate', 'read', 'edit', 'operate'];
+const kAll: Scope[] = ['generate', 'read', 'edit', 'operate'];
 
 class Session {
   entry = $state<Entry>('asking');
@@ -33,8 +33,7 @@ class Session {
     }
     const signedIn = key.get() !== '';
     try {
-      const allowed = signedIn ? await Promise.all(kScopes.map((scope) => api.allowed(scope))) : [];
-      this.scopes = new Set(kScopes.filter((_, index) => !signedIn || allowed[index]));
+      this.scopes = new Set(signedIn ? await api.scopes() : kAll);
     } catch (failure) {
       return (this.entry = asApiError(failure).failure === 'unauthorized' ? 'signed-out' : 'offline');
     }
