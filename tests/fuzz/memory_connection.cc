@@ -37,9 +37,9 @@ MemoryConnection::MemoryConnection(ServedWorld& world) {
   peer_ = UniqueFd(ends[0]);
   Connection::Socket socket(asio::make_strand(loop_.io));
   socket.assign(asio::ip::tcp::v4(), ends[1]);
-  const auto session =
-      NewSession(Connection(std::move(socket), nullptr),
-                 {world.options(), world.router(), world.http_metrics(), loop_.work, loop_.uploads, world.draining()});
+  const auto session = NewSession(Connection(std::move(socket), nullptr),
+                                  {world.options(), world.router(), world.authenticator(), nullptr,
+                                   world.http_metrics(), loop_.work, loop_.uploads, world.draining()});
   session_ = session;
   session->Start([this] { closed_ = true; });
 }

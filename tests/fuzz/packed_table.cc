@@ -65,7 +65,7 @@ ENGRAM_FUZZ_TARGET(packed_table, bytes) {
   }
   FUZZ_CHECK(!(*table)->Read(info.num_rows, 1, row.data()));
   uint64_t damaged = 0;
-  const auto findings = (*table)->Verify([&](const std::string&) { ++damaged; }, [](uint64_t) {});
+  const auto findings = (*table)->Verify([&](const std::string&) { ++damaged; }, [](uint64_t) -> Status { return {}; });
   if (findings) FUZZ_CHECK(findings->damaged_pages == damaged);
 }
 

@@ -68,7 +68,7 @@ ServedWorld::ServedWorld() {
     if (spec.name != "m") return NotFound("no such model");
     return MemoryNeed{};
   };
-  manager.load = [this, first](const EngineSpec&) -> Result<std::unique_ptr<Engine>> {
+  manager.load = [this, first](const EngineSpec&, const auto&) -> Result<std::unique_ptr<Engine>> {
     if (!std::exchange(*first, false)) return NotFound("no such model");
     return LoadEngine();
   };
@@ -95,11 +95,16 @@ ServedWorld::ServedWorld() {
   admin_.operations = &operations_;
   admin_.plugins = &plugins_;
   admin_.memories = &memories_;
+  AccessOptions access;
+  access.path = dir_.path() / "access.sqlite";
+  access_ = OrThrow(AccessStore::Open(std::move(access)));
+  admin_.access = access_.get();
+  admin_.memory_events = &memory_events_;
   admin_.table_directories = {dir_.path() / "none"};
   admin_.config_json = [] { return std::string("{}"); };
   http_metrics_.emplace(metrics_, options_.server_version);
-  events_.emplace(metrics_, &operations_, [] { return std::string_view("ready"); });
-  router_.emplace(OrThrow(Authenticator::Create({})), OriginPolicy{{}, true, {}});
+  events_.emplace(metrics_, &operations_, &memory_events_, [] { return std::string_view("ready"); });
+  router_.emplace(authenticator_, OriginPolicy{{}, true, {}});
   AddEndpoints(*router_, {options_, engines_, metrics_, draining_, dashboard_, admin_, *events_});
 }
 

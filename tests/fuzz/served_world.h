@@ -10,9 +10,13 @@
 #include <optional>
 #include <string>
 
+#include "access/access_store.h"
 #include "control/live_memory_directory.h"
+#include "control/memory_events.h"
 #include "control/model_manager.h"
 #include "core/metrics.h"
+#include "core/published.h"
+#include "http/auth.h"
 #include "http/endpoints.h"
 #include "http/http_metrics.h"
 #include "support/temp_dir.h"
@@ -32,6 +36,7 @@ class ServedWorld {
   const EngineDirectory& engines() const { return engines_; }
   const Model& model() const { return engines_.Find("").value()->model(); }
   const Router& router() const { return *router_; }
+  const Published<Authenticator>& authenticator() const { return authenticator_; }
   HttpMetrics& http_metrics() { return *http_metrics_; }
   EventHub& events() { return *events_; }
   const std::atomic<bool>& draining() const { return draining_; }
@@ -50,8 +55,11 @@ class ServedWorld {
   std::optional<ModelManager> models_;
   LiveMemoryDirectory memories_;
   std::shared_ptr<LiveMemory> live_;
+  MemoryEvents memory_events_;
+  std::unique_ptr<AccessStore> access_;
   AdminServices admin_;
   Published<StaticFiles> dashboard_{StaticFiles()};
+  const Published<Authenticator> authenticator_{Authenticator()};
   std::optional<HttpMetrics> http_metrics_;
   std::optional<EventHub> events_;
   std::optional<Router> router_;
