@@ -121,10 +121,9 @@ void TokenRowReader::TakeAtOnce(const MemoryView& view, TokenRows& rows, uint32_
 // With mutex_ held: all that waits for the lowest layer anything waits for. Returns that layer; `group` is empty when
 // nobody wants any of that any more.
 uint32_t TokenRowReader::TakeGroup(Group& group, Group& dropped) {
-  const uint32_t layer =
-      std::min_element(waiting_.begin(), waiting_.end(), [](const Waiting& a, const Waiting& b) {
-        return a.layer < b.layer;
-      })->layer;
+  const uint32_t layer = std::min_element(waiting_.begin(), waiting_.end(), [](const Waiting& a, const Waiting& b) {
+                           return a.layer < b.layer;
+                         })->layer;
   std::erase_if(waiting_, [&](const Waiting& waiting) {
     if (waiting.layer != layer || group.size() == kTokensAtOnce) return false;
     std::shared_ptr<TokenRows> rows = waiting.rows.lock();

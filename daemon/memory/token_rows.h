@@ -71,8 +71,8 @@ class TokenRowReader {
  public:
   static constexpr uint32_t kTokensAtOnce = 64;
 
-  // kResourceExhausted if the thread cannot start. Dropped, it ends its thread, or leaves it behind if its read does not
-  // return; all TokenRows are gone by then, but for those that the thread reads.
+  // kResourceExhausted if the thread cannot start. Dropped, it ends its thread, or leaves it behind if its read does
+  // not return; all TokenRows are gone by then, but for those that the thread reads.
   static Result<std::shared_ptr<TokenRowReader>> Create(std::vector<GatherLayer> layers, uint32_t num_columns,
                                                         uint32_t row_bytes);
   ~TokenRowReader();
@@ -125,11 +125,11 @@ class TokenRowReader {
   std::vector<uint8_t> read_rows_;
 
   std::mutex mutex_;
-  std::condition_variable wake_;          // for the thread: something waits, or stop_
-  std::condition_variable ready_;         // for Wait()
-  std::vector<Waiting> waiting_;          // guarded by mutex_, oldest first: an entry for each layer of a token
-  const TableChain* reading_ = nullptr;   // guarded by mutex_: what is being read
-  bool stop_ = false;                     // guarded by mutex_
+  std::condition_variable wake_;         // for the thread: something waits, or stop_
+  std::condition_variable ready_;        // for Wait()
+  std::vector<Waiting> waiting_;         // guarded by mutex_, oldest first: an entry for each layer of a token
+  const TableChain* reading_ = nullptr;  // guarded by mutex_: what is being read
+  bool stop_ = false;                    // guarded by mutex_
   LeavableThread thread_;
 };
 
