@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What live memory costs, over HTTP, on the bundled model with a durable journal: a commit of 1,000 rows from request to
-// answer, and the decode step with every row of the tables edited against none, in turns in one run.
+// answer, and the decode step with every row of the tables edited against none, in turns in one run. The same daemon
+// decodes both, one of them as of version 0, and what is added to the rows is nothing, so that both say the same tokens
+// and nothing but where the rows come from differs.
 //
 //   ENGRAMD_BIN=build/release/bin/engramd node bench/live_memory.mjs
 //
@@ -16,27 +18,27 @@ const model = path.resolve(process.env.MODEL ?? path.join(root, 'models/lexicon'
 const settings = (process.env.SETTINGS ?? '').split(' ').filter(Boolean);
 const upload = { 'content-type': 'application/x-safetensors' };
 
-function commitBody(layer, width, rows, seed) {
-  return safetensors({}, {
+function body(layer, width, rows, values, metadata = {}) {
+  return safetensors(metadata, {
     [`layer.${layer}.rows`]: { dtype: 'I64', shape: [rows.length], values: rows },
-    [`layer.${layer}.values`]: { dtype: 'F32', shape: [rows.length, width], values: randomValues(rows.length * width, seed) },
+    [`layer.${layer}.values`]: { dtype: 'F32', shape: [rows.length, width], values },
   });
 }
-async function send(daemon, body) {
+async function send(daemon, sent) {
   const start = performance.now();
-  const response = await fetch(`${daemon.url}/admin/v1/commits`, { method: 'POST', headers: upload, body });
+  const response = await fetch(`${daemon.url}/admin/v1/commits`, { method: 'POST', headers: upload, body: sent });
   const text = await response.text();
   if (response.status !== 201) throw new Error(text);
   return performance.now() - start;
 }
-// Milliseconds per token of one stream.
-async function decode(daemon) {
-  const request = { prompt: 'The capital of Japan is', max_tokens: 128, temperature: 0, ignore_eos: true };
+// Milliseconds per token of one stream, and what it said.
+async function decode(daemon, seed, engram) {
+  const request = { prompt: 'The capital of Japan is', max_tokens: 128, temperature: 1, seed, ignore_eos: true, engram };
   const start = performance.now();
   const response = await fetch(`${daemon.url}/v1/completions`, { method: 'POST', body: JSON.stringify(request) });
   if (response.status !== 200) throw new Error(await response.text());
-  await response.json();
-  return (performance.now() - start) / request.max_tokens;
+  const { choices } = await response.json();
+  return { ms: (performance.now() - start) / request.max_tokens, text: choices[0].text };
 }
 
 const plain = await Daemon.start({ model, settings });
@@ -47,30 +49,36 @@ try {
   for (const { layer, rows, head_dim: width } of tables) {
     for (let first = 0; first < rows; first += 65_536) {
       const ids = Array.from({ length: Math.min(65_536, rows - first) }, (_, i) => first + i);
-      await send(edited, commitBody(layer, width, ids, first + layer));
+      await send(edited, body(layer, width, ids, new Float32Array(ids.length * width), { mode: 'add' }));
       total += ids.length;
     }
   }
-  // The journal writes a gigabyte of log back in the background; what is measured is serving after that.
-  await new Promise((resolve) => setTimeout(resolve, 12_000));
-  const times = { plain: [], edited: [] };
-  await Promise.all([decode(plain), decode(edited)]);
+  const views = { none: { as_of: 0 }, edited: {} };
+  const times = { none: [], edited: [] };
+  for (const engram of Object.values(views)) await decode(edited, 0, engram);
   for (let i = 0; i < rounds; ++i) {
     // Who comes first takes turns too.
-    for (const name of i % 2 === 0 ? ['plain', 'edited'] : ['edited', 'plain']) {
-      times[name].push(await decode(name === 'plain' ? plain : edited));
+    const said = {};
+    for (const name of i % 2 === 0 ? ['none', 'edited'] : ['edited', 'none']) {
+      const { ms, text } = await decode(edited, i, views[name]);
+      times[name].push(ms);
+      said[name] = text;
     }
+    if (said.none !== said.edited) throw new Error(`turn ${i}: different texts`);
   }
-  const ratio = median(times.edited.map((time, i) => time / times.plain[i]));
+  const ratios = times.edited.map((time, i) => time / times.none[i]).sort((a, b) => a - b);
+  const at = (share) => ratios[Math.floor(share * ratios.length)].toFixed(4);
   console.log(`decode, ${total} rows edited against none: ${median(times.edited).toFixed(3)} ms and ` +
-    `${median(times.plain).toFixed(3)} ms a token, ratio of turns ${ratio.toFixed(4)}`);
+    `${median(times.none).toFixed(3)} ms a token, ratio of turns ${at(0.5)} (quartiles ${at(0.25)} and ${at(0.75)})`);
 
   for (const daemon of [plain, edited]) {
     const { layer, rows, head_dim: width } = tables[0];
-    const bodies = Array.from({ length: commits }, (_, i) =>
-      commitBody(layer, width, Array.from({ length: 1000 }, (_, j) => (i * 7919 + j * 101) % rows), i));
+    const bodies = Array.from({ length: commits }, (_, i) => {
+      const ids = Array.from({ length: 1000 }, (_, j) => (i * 7919 + j * 101) % rows);
+      return body(layer, width, ids, randomValues(ids.length * width, i));
+    });
     const took = [];
-    for (const body of bodies) took.push(await send(daemon, body));
+    for (const each of bodies) took.push(await send(daemon, each));
     console.log(`commit of 1,000 rows${daemon === plain ? '' : ' over as many edits'}: median ${median(took).toFixed(2)} ms, ` +
       `longest ${Math.max(...took).toFixed(1)} ms`);
   }

@@ -4,6 +4,7 @@
 
 The rows come from packed tables: `engramctl table synth --model DIR --layer L`, then memory.tables. Without NumPy: the
 weights are one block of random bfloat16 values, magnitudes 2^-7 to 2^-5, written again and again from changing places.
+With --like TEXT.. what the model says has the bigrams of these texts (bigram_weights.py, which needs NumPy).
 """
 import argparse
 import json
@@ -25,9 +26,20 @@ def random_block(seed):
 
 
 def tensors_of(args):
-    """(name, shape, kind) of each tensor; kind is "random" or "ones"."""
+    """(name, shape, kind) of each tensor; kind is "random", "ones" or its bytes."""
     hidden, kv = args.hidden, args.kv_heads * args.head_dim
-    yield "model.embed_tokens.weight", [args.vocab_size, hidden], "random"
+    embeddings, head = "random", None
+    if args.like:
+        import bigram_weights
+
+        text = ""
+        for path in args.like:
+            with open(path, encoding="utf-8", errors="ignore") as file:
+                text += file.read()
+        embeddings, head = bigram_weights.embeddings_and_head(text, args.tokenizer, args.vocab_size, hidden)
+    yield "model.embed_tokens.weight", [args.vocab_size, hidden], embeddings
+    if head is not None:
+        yield "lm_head.weight", [args.vocab_size, hidden], head
     for layer in range(args.layers):
         prefix = f"model.layers.{layer}."
         yield prefix + "input_layernorm.weight", [hidden], "ones"
@@ -73,6 +85,9 @@ def write_tensors(path, tensors, seed):
         file.write(struct.pack("<Q", len(text)) + text)
         for _, shape, kind in tensors:
             left = 2 * count(shape)
+            if isinstance(kind, bytes):
+                file.write(kind)
+                continue
             if kind == "ones":
                 file.write(b"\x80\x3f" * (left // 2))
                 continue
@@ -101,6 +116,7 @@ def main():
     parser.add_argument("--row-values", type=int, default=256)
     parser.add_argument("--row-format", default="fp8_e4m3_ue8m0")
     parser.add_argument("--rows", type=int, required=True, help="rows of each layer's table, about")
+    parser.add_argument("--like", nargs="+", help="texts whose bigrams the model is to say")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
@@ -121,7 +137,7 @@ def main():
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
         "max_position_embeddings": args.positions,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": not args.like,
         "qk_norm": True,
         "eos_token_id": source["eos_token_id"],
         "engram": {

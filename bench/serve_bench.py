@@ -11,7 +11,9 @@ The contestants are started in turn, --rounds times, with the same prompts; medi
 a full copy of the tables, which must fit; `computed` is a store of the same rows that computes each on demand, for
 machines where they do not. Cold: the first prompts after a start with an empty cache. Warm: after --warm tokens of other
 text. Decoding continues real text, but what a model with random weights then says is not text: nearly all its n-grams
-are new, which is the worst case. Only the standard library is needed.
+are new, which is the worst case. Made with --like TEXT.. the model says what has the bigrams of these texts; give all but
+the file that --text names. Decoding is measured --repeat times in each round with other texts. Only the standard library
+is needed.
 """
 import argparse
 import glob
@@ -149,15 +151,18 @@ def run(args, daemon, ids, results):
     measure(
         daemon, results, "prefill", 2000 * len(prompts), lambda: [daemon.generate(prompt, 1, 1) for prompt in prompts]
     )
-    measure(daemon, results, "decode 1", args.tokens, lambda: daemon.generate(text.take(16), args.tokens, 2))
-    starts = [text.take(16) for _ in range(8)]
-    measure(
-        daemon,
-        results,
-        "decode 8",
-        8 * args.tokens,
-        lambda: together(lambda i: daemon.generate(starts[i], args.tokens, i), 8),
-    )
+    for turn in range(args.repeat):
+        start = text.take(16)
+        measure(daemon, results, "decode 1", args.tokens, lambda: daemon.generate(start, args.tokens, turn))
+    for turn in range(args.repeat):
+        starts = [text.take(16) for _ in range(8)]
+        measure(
+            daemon,
+            results,
+            "decode 8",
+            8 * args.tokens,
+            lambda: together(lambda i: daemon.generate(starts[i], args.tokens, 8 * turn + i), 8),
+        )
 
 
 def main():
@@ -172,6 +177,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=3, help="prompts of 2,000 tokens, measured")
     parser.add_argument("--tokens", type=int, default=128, help="tokens decoded by each stream")
+    parser.add_argument("--repeat", type=int, default=1, help="measurements of decoding in each round")
     parser.add_argument("--warm", type=int, default=20000, help="tokens read before the warm part")
     args = parser.parse_args()
     with open(os.path.join(args.model, "config.json"), encoding="utf-8") as file:

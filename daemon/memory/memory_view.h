@@ -62,7 +62,7 @@ struct BatchRowIds {
   // Ascending; each replaces the whole memory vector of its layers at token `match.token - guarded_from` of the run.
   std::span<const GuardedMatch> guarded;
   uint32_t guarded_from = 0;
-  TokenRows* asked = nullptr;  // the base's rows of its one token, if they were asked for before
+  TokenRows* asked = nullptr;  // the rows of its one token, if they were asked for before
 };
 
 }  // namespace engram

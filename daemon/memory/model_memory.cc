@@ -58,7 +58,6 @@ struct ModelMemory::Impl {
 
   std::shared_ptr<RowGather> gather;
   std::shared_ptr<TokenRowReader> token_rows;  // if there is any lookahead, and tiers that wait
-  std::weak_ptr<TokenRows> last_asked;         // engine thread
   std::shared_ptr<RowLookahead> lookahead;     // if there is any
   std::shared_ptr<StoreWatch> watch;           // last: reads through the base
 };
@@ -347,12 +346,7 @@ uint64_t ModelMemory::lookahead_rows() const {
 std::shared_ptr<TokenRows> ModelMemory::AskRows(const MemoryView& view, std::span<const uint64_t> ids) const {
   // As LookAhead().
   if (impl_->token_rows == nullptr || failing()) return nullptr;
-  // Of several sequences that decode together one asks early: the batch reads the others' rows in one go, which a store
-  // answers many times faster than as many single tokens (bench/RESULTS.md, tables of 18.5 billion weights).
-  if (!impl_->last_asked.expired()) return nullptr;
-  auto asked = impl_->token_rows->Ask(view.base, ids);
-  impl_->last_asked = asked;
-  return asked;
+  return impl_->token_rows->Ask(view, ids);
 }
 
 uint64_t ModelMemory::tokens_asked() const {

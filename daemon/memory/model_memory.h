@@ -121,9 +121,8 @@ class ModelMemory final : public RowProvider {
   uint32_t lookahead_tokens() const;
   uint64_t lookahead_rows() const;  // read so far
 
-  // Has the base's rows of one token that was just sampled read before its batch begins, where that is of use
-  // (TokenRowReader) and those of no other are still held, so for one of the sequences that decode together; `ids` as
-  // AppendRowIds() makes them. nullptr: the batch reads them. Engine thread.
+  // Has the rows of one token that was just sampled read before its batch begins, where that is of use
+  // (TokenRowReader); `ids` as AppendRowIds() makes them. nullptr: the batch reads them. Engine thread.
   std::shared_ptr<TokenRows> AskRows(const MemoryView& view, std::span<const uint64_t> ids) const;
   uint64_t tokens_asked() const;  // so far
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/monotonic.h"
+#include "core/prompt_wakeups.h"
 
 // What the backbone holds while a batch is open: an address to recognise, nothing more.
 struct engram_batch_rows {};
@@ -203,6 +204,7 @@ void RowGather::End(engram_batch_rows* rows) {
 }
 
 void RowGather::Work() {
+  AskForPromptWakeups();
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return posted_ || stop_; });
@@ -251,7 +253,7 @@ Status RowGather::TakeAsked(Layer& layer, uint64_t start_ns) {
     }
     const uint64_t bytes = uint64_t{num_columns_} * row_bytes_;
     std::memcpy(layer.buffer.data + run.first_token * bytes, run.asked->rows(layer.index), bytes);
-    Patch(layer, run);
+    LayGuarded(layer, run);
     came_ns = std::max(came_ns, run.asked->came_ns(layer.index));
   }
   if (!waited && came_ns <= start_ns) Add(layer.lead_ns, start_ns - came_ns);
@@ -371,6 +373,12 @@ void RowGather::Patch(Layer& layer, const BatchRowIds& run) {
     for (uint64_t i = 0; i < uint64_t{run.num_tokens} * num_columns_; ++i)
       if (patches[i] != nullptr) std::memcpy(rows + i * row_bytes_, patches[i], row_bytes_);
   }
+  LayGuarded(layer, run);
+}
+
+void RowGather::LayGuarded(Layer& layer, const BatchRowIds& run) {
+  const uint64_t token_bytes = uint64_t{num_columns_} * row_bytes_;
+  uint8_t* rows = layer.buffer.data + run.first_token * token_bytes;
   for (const GuardedMatch& match : run.guarded) {
     const auto memory = match.entry->memory.find(layer.index);
     if (memory != match.entry->memory.end())

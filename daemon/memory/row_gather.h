@@ -126,6 +126,7 @@ class RowGather {
   const uint8_t** PatchesOf(const BatchRowIds& run, const Layer& layer);
   void Spread(Layer& layer, const BaseTables& base, const uint8_t* distinct, uint64_t num_ids);
   void Patch(Layer& layer, const BatchRowIds& run);
+  void LayGuarded(Layer& layer, const BatchRowIds& run);
 
   const uint32_t num_columns_;
   const uint32_t row_bytes_;

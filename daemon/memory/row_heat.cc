@@ -73,9 +73,8 @@ RowHeat::Report RowHeat::report() const {
                    [](uint32_t count) { return count != 0; });
   }
   if (report.sampled_reads == 0) return report;
-  // A gather is counted before its reads are.
-  report.sample_rate = std::min(1.0, static_cast<double>(report.sampled_reads) /
-                                         static_cast<double>(std::max(reads_.load(), report.sampled_reads)));
+  const uint64_t gathers = gathers_.load(std::memory_order_relaxed);
+  report.sample_rate = static_cast<double>((gathers + kEvery - 1) / kEvery) / static_cast<double>(gathers);
   std::sort(counts.begin(), counts.end(), std::greater<>());
   std::vector<uint64_t> up_to(counts.size() + 1, 0);  // reads of the first i sampled rows
   for (size_t i = 0; i < counts.size(); ++i) up_to[i + 1] = up_to[i] + counts[i];

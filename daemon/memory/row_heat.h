@@ -36,7 +36,6 @@ class RowHeat {
   // Rows asked of the table together; each below num_rows.
   void Record(std::span<const uint64_t> ids) {
     if (gathers_.fetch_add(1, std::memory_order_relaxed) % kEvery == 0) Look(ids);
-    reads_.fetch_add(ids.size(), std::memory_order_relaxed);
   }
 
   // Where range `range` of a table begins, or ends for the next one: those of equal size, as near as may be.
@@ -47,7 +46,7 @@ class RowHeat {
   struct Report {
     uint64_t num_rows = 0;
     uint64_t sampled_reads = 0;  // that were looked at: the sum of `ranges`
-    double sample_rate = 0;      // their share of all reads; 0 before the first
+    double sample_rate = 0;      // the share of all gathers that was looked at; 0 before the first
     // Reads of rows from FirstRow(i) to before FirstRow(i + 1).
     std::array<uint64_t, kRanges> ranges{};
     // {rows_share, reads_share}, both ascending: this share of the rows, the most read ones, has that share of the
@@ -74,7 +73,6 @@ class RowHeat {
 
   const uint64_t num_rows_;
   alignas(64) std::atomic<uint64_t> gathers_{0};
-  std::atomic<uint64_t> reads_{0};
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   std::unique_ptr<Slots> slots_;  // made with the first gather

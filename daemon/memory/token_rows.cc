@@ -8,19 +8,11 @@
 #include <utility>
 
 #include "core/monotonic.h"
+#include "core/prompt_wakeups.h"
 
 namespace engram {
 
 using std::chrono::steady_clock;
-
-struct TokenRows::Reader {
-  ChainScratch scratch;
-  std::vector<uint64_t> ids;
-  std::vector<uint8_t> rows;
-  const TableChain* chain = nullptr;  // guarded by the mutex: what it reads
-  bool abandoned = false;             // guarded by the mutex: nobody waits for it any more
-  LeavableThread thread;
-};
 
 TokenRows::TokenRows(TokenRowReader& reader, std::shared_ptr<BaseTables> base, uint32_t num_layers,
                      uint64_t layer_bytes)
@@ -41,15 +33,8 @@ TokenRowReader::~TokenRowReader() = default;
 Result<std::shared_ptr<TokenRowReader>> TokenRowReader::Create(std::vector<GatherLayer> layers, uint32_t num_columns,
                                                                uint32_t row_bytes) {
   std::shared_ptr<TokenRowReader> reader(new TokenRowReader(std::move(layers), num_columns, row_bytes));
-  for (uint32_t i = 0; i < kThreads; ++i) reader->readers_.push_back(std::make_unique<TokenRows::Reader>());
-  // From here on, so that those already started end if another cannot.
-  auto owned = StopWhenDropped(reader);
-  for (uint32_t i = 0; i < kThreads; ++i) {
-    TokenRows::Reader* const self = reader->readers_[i].get();
-    const std::string name = "rows-next-" + std::to_string(i);
-    ENGRAM_TRY(self->thread, LeavableThread::Start(name.c_str(), [reader, self] { reader->Run(*self); }));
-  }
-  return owned;
+  ENGRAM_TRY(reader->thread_, LeavableThread::Start("rows-next", [reader] { reader->Run(); }));
+  return StopWhenDropped(std::move(reader));
 }
 
 void TokenRowReader::Stop() {
@@ -57,70 +42,88 @@ void TokenRowReader::Stop() {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
-  wake_.notify_all();
-  const auto deadline = steady_clock::now() + LeavableThread::kPatience;
-  for (const auto& reader : readers_) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - steady_clock::now());
-    reader->thread.End(std::max(left, std::chrono::milliseconds(0)));
-  }
+  wake_.notify_one();
+  thread_.End();
 }
 
-std::shared_ptr<TokenRows> TokenRowReader::Ask(const std::shared_ptr<BaseTables>& base, std::span<const uint64_t> ids) {
-  if (!base->may_block() || stalled()) return nullptr;
+std::shared_ptr<TokenRows> TokenRowReader::Ask(const MemoryView& view, std::span<const uint64_t> ids) {
+  if (!view.base->may_block() || stalled()) return nullptr;
   try {
     const auto num_layers = static_cast<uint32_t>(layers_.size());
-    std::shared_ptr<TokenRows> rows(new TokenRows(*this, base, num_layers, uint64_t{num_columns_} * row_bytes_));
+    std::shared_ptr<TokenRows> rows(new TokenRows(*this, view.base, num_layers, uint64_t{num_columns_} * row_bytes_));
     rows->ids_.assign(ids.begin(), ids.end());
     for (uint32_t layer = 0; layer < num_layers; ++layer) {
       const auto of_layer = IdsOf(*rows, layer);
-      if (*std::max_element(of_layer.begin(), of_layer.end()) >= base->chain(layer).num_rows()) return nullptr;
+      if (*std::max_element(of_layer.begin(), of_layer.end()) >= view.base->chain(layer).num_rows()) return nullptr;
     }
-    uint32_t num_waiting = 0;
+    bool all_over = true;
     for (uint32_t layer = 0; layer < num_layers; ++layer) {
-      AskNear(*rows, layer);
-      if (!rows->over(layer)) ++num_waiting;
+      TakeAtOnce(view, *rows, layer);
+      all_over = all_over && rows->over(layer);
     }
     tokens_asked_.fetch_add(1, std::memory_order_relaxed);
-    if (num_waiting == 0) return rows;
+    if (all_over) return rows;
     {
       const std::lock_guard lock(mutex_);
       for (uint32_t layer = 0; layer < num_layers; ++layer)
         if (!rows->over(layer)) waiting_.push_back({rows, layer});
     }
-    for (uint32_t i = 0; i < num_waiting; ++i) wake_.notify_one();
+    wake_.notify_one();
     return rows;
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
 }
 
-void TokenRowReader::AskNear(TokenRows& rows, uint32_t layer) {
+// What the view has in place of the base's rows, and what the nearest tier has of the others.
+void TokenRowReader::TakeAtOnce(const MemoryView& view, TokenRows& rows, uint32_t layer) {
   TokenRows::Layer& of_layer = rows.layers_[layer];
   TableChain& chain = rows.base_->chain(layer);
   const auto ids = IdsOf(rows, layer);
-  chain.heat().Record(ids);
-  found_.assign(num_columns_, 0);
-  if (chain.has_near()) {
-    uint8_t* const dst = rows.rows_.get() + layer * rows.layer_bytes_;
-    // What is wrong with it, if anything, a reader will say, which asks all tiers.
-    if (chain.ReadNear(ids.data(), num_columns_, dst, found_.data())) {
-      of_layer.from_level = 1;
+  uint8_t* const dst = rows.rows_.get() + layer * rows.layer_bytes_;
+  const auto place = [&](uint32_t column) { return dst + size_t{column} * row_bytes_; };
+  patches_.assign(num_columns_, nullptr);
+  if (view.patches(layer)) view.FindRows(layer, ids, patches_.data());
+  columns_.clear();
+  near_ids_.clear();
+  for (uint32_t column = 0; column < num_columns_; ++column) {
+    if (patches_[column] != nullptr) {
+      std::memcpy(place(column), patches_[column], row_bytes_);
     } else {
-      found_.assign(num_columns_, 0);
+      columns_.push_back(column);
+      near_ids_.push_back(ids[column]);
     }
   }
-  for (uint32_t column = 0; column < num_columns_; ++column)
-    if (found_[column] == 0) of_layer.missing.push_back(column);
+  const auto num_ids = static_cast<uint32_t>(near_ids_.size());
+  if (num_ids > 0) chain.heat().Record(near_ids_);
+  found_.assign(num_ids, 0);
+  if (num_ids > 0 && chain.has_near()) {
+    near_rows_.resize(size_t{num_columns_} * row_bytes_);
+    // What is wrong with it, if anything, the thread will say, which asks all tiers.
+    if (chain.ReadNear(near_ids_.data(), num_ids, near_rows_.data(), found_.data())) {
+      of_layer.from_level = 1;
+    } else {
+      found_.assign(num_ids, 0);
+    }
+  }
+  for (uint32_t i = 0; i < num_ids; ++i) {
+    if (found_[i] != 0) {
+      std::memcpy(place(columns_[i]), near_rows_.data() + size_t{i} * row_bytes_, row_bytes_);
+    } else {
+      of_layer.missing.push_back(columns_[i]);
+    }
+  }
   if (!of_layer.missing.empty()) return;
   of_layer.over_ns = MonotonicNs();
   of_layer.over.store(true, std::memory_order_release);
 }
 
-// With mutex_ held: all that waits for the table that has waited longest. Returns its layer; `group` is empty when
+// With mutex_ held: all that waits for the lowest layer anything waits for. Returns that layer; `group` is empty when
 // nobody wants any of that any more.
-uint32_t TokenRowReader::TakeGroup(std::vector<std::shared_ptr<TokenRows>>& group,
-                                   std::vector<std::shared_ptr<TokenRows>>& dropped) {
-  const uint32_t layer = waiting_.front().layer;
+uint32_t TokenRowReader::TakeGroup(Group& group, Group& dropped) {
+  const uint32_t layer = std::min_element(waiting_.begin(), waiting_.end(), [](const Waiting& a, const Waiting& b) {
+                           return a.layer < b.layer;
+                         })->layer;
   std::erase_if(waiting_, [&](const Waiting& waiting) {
     if (waiting.layer != layer || group.size() == kTokensAtOnce) return false;
     std::shared_ptr<TokenRows> rows = waiting.rows.lock();
@@ -136,34 +139,31 @@ uint32_t TokenRowReader::TakeGroup(std::vector<std::shared_ptr<TokenRows>>& grou
   return layer;
 }
 
-void TokenRowReader::Run(TokenRows::Reader& self) {
-  std::vector<std::shared_ptr<TokenRows>> group;
-  std::vector<std::shared_ptr<TokenRows>> dropped;
+void TokenRowReader::Run() {
+  AskForPromptWakeups();
+  Group group;
+  Group dropped;
   group.reserve(kTokensAtOnce);
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
     if (stop_) return;
     const uint32_t layer = TakeGroup(group, dropped);
-    if (!group.empty()) {
-      self.chain = &group.front()->base_->chain(layer);
-      for (const auto& rows : group) rows->layers_[layer].reader = &self;
-    }
+    if (!group.empty()) reading_ = &group.front()->base_->chain(layer);
     lock.unlock();
     dropped.clear();
     Status read;
-    if (!group.empty()) read = Read(self, layer, group);
+    if (!group.empty()) read = Read(layer, group);
     lock.lock();
     const uint64_t now_ns = MonotonicNs();
     for (const auto& rows : group) {
       TokenRows::Layer& of_layer = rows->layers_[layer];
       if (!read) of_layer.error = read.error();
       of_layer.over_ns = now_ns;
-      of_layer.reader = nullptr;
       of_layer.over.store(true, std::memory_order_release);
     }
-    self.chain = nullptr;
-    if (std::exchange(self.abandoned, false)) num_abandoned_.fetch_sub(1, std::memory_order_relaxed);
+    reading_ = nullptr;
+    stalled_.store(false, std::memory_order_relaxed);
     lock.unlock();
     ready_.notify_all();
     group.clear();
@@ -171,23 +171,22 @@ void TokenRowReader::Run(TokenRows::Reader& self) {
   }
 }
 
-Status TokenRowReader::Read(TokenRows::Reader& self, uint32_t layer,
-                            std::span<const std::shared_ptr<TokenRows>> group) const {
+Status TokenRowReader::Read(uint32_t layer, const Group& group) {
   TableChain& chain = group.front()->base_->chain(layer);
   try {
-    self.ids.clear();
+    read_ids_.clear();
     for (const auto& rows : group)
-      for (const uint32_t column : rows->layers_[layer].missing) self.ids.push_back(IdsOf(*rows, layer)[column]);
-    std::sort(self.ids.begin(), self.ids.end());
-    self.ids.erase(std::unique(self.ids.begin(), self.ids.end()), self.ids.end());
-    self.rows.resize(std::max(self.rows.size(), self.ids.size() * row_bytes_));
-    ENGRAM_CHECK_OK(chain.Read(self.ids.data(), static_cast<uint32_t>(self.ids.size()), self.rows.data(), self.scratch,
+      for (const uint32_t column : rows->layers_[layer].missing) read_ids_.push_back(IdsOf(*rows, layer)[column]);
+    std::sort(read_ids_.begin(), read_ids_.end());
+    read_ids_.erase(std::unique(read_ids_.begin(), read_ids_.end()), read_ids_.end());
+    read_rows_.resize(std::max(read_rows_.size(), read_ids_.size() * row_bytes_));
+    ENGRAM_CHECK_OK(chain.Read(read_ids_.data(), static_cast<uint32_t>(read_ids_.size()), read_rows_.data(), scratch_,
                                group.front()->layers_[layer].from_level));
     for (const auto& rows : group)
       for (const uint32_t column : rows->layers_[layer].missing) {
-        const auto at = std::lower_bound(self.ids.begin(), self.ids.end(), IdsOf(*rows, layer)[column]);
+        const auto at = std::lower_bound(read_ids_.begin(), read_ids_.end(), IdsOf(*rows, layer)[column]);
         std::memcpy(rows->rows_.get() + layer * rows->layer_bytes_ + size_t{column} * row_bytes_,
-                    self.rows.data() + static_cast<size_t>(at - self.ids.begin()) * row_bytes_, row_bytes_);
+                    read_rows_.data() + static_cast<size_t>(at - read_ids_.begin()) * row_bytes_, row_bytes_);
       }
     return {};
   } catch (const std::bad_alloc&) {
@@ -201,10 +200,9 @@ Status TokenRowReader::Wait(TokenRows& rows, uint32_t layer, steady_clock::time_
   if (!rows.over(layer)) {
     std::unique_lock lock(mutex_);
     if (!ready_.wait_until(lock, deadline, [&] { return rows.over(layer); })) {
-      TokenRows::Reader* const reader = of_layer.reader;
-      if (reader == nullptr) return NoAnswer(nullptr, 0, timeout);
-      if (!std::exchange(reader->abandoned, true)) num_abandoned_.fetch_add(1, std::memory_order_relaxed);
-      return NoAnswer(reader->chain, reader->scratch.level.load(std::memory_order_relaxed), timeout);
+      if (reading_ == nullptr) return NoAnswer(nullptr, 0, timeout);
+      stalled_.store(true, std::memory_order_relaxed);
+      return NoAnswer(reading_, scratch_.level.load(std::memory_order_relaxed), timeout);
     }
   }
   if (of_layer.error) return *of_layer.error;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// TokenRows: the base's rows of one token, asked for as soon as the token is known, in all layers at once, so that
-// reading them overlaps with whatever comes before the step that needs them. Edits and overlays are laid over them by
-// the batch, as over all rows.
+// TokenRows: the rows of one token as its sequence sees them, asked for as soon as the token is known, in all layers at
+// once, so that reading them overlaps with whatever comes before the step that needs them. Edited rows and overlays'
+// rows are there already; guarded entries are laid over them by the batch.
 //
 // TokenRowReader reads them: what the nearest tier has, at once and without another thread, if that tier never waits;
-// the rest on its threads "rows-next-N", each taking all that waits for one table.
+// the rest on its thread "rows-next", which takes all that waits for one table, the first layer's first. Sequences that
+// decode together have their tokens sampled one right after the other, so that their rows are read in one go, as deep a
+// queue as a batch's, and in the order in which a step needs them.
 //
 // Threads: Ask() and Wait(): the engine thread. TokenRows may be dropped on any thread, at any time: what was not begun
 // is not read.
@@ -23,6 +25,7 @@
 #include "core/leavable_thread.h"
 #include "core/result.h"
 #include "memory/base_tables.h"
+#include "memory/memory_view.h"
 
 namespace engram {
 
@@ -47,14 +50,12 @@ class TokenRows {
 
  private:
   friend class TokenRowReader;
-  struct Reader;
   struct Layer {
     std::atomic<bool> over{false};  // set last: the rows or an error are there
     uint64_t over_ns = 0;
     std::optional<Error> error;
     uint32_t from_level = 0;        // of the chain, for what is missing
     std::vector<uint32_t> missing;  // columns
-    Reader* reader = nullptr;       // guarded by the mutex of TokenRowReader: who reads it now
   };
   TokenRows(TokenRowReader& reader, std::shared_ptr<BaseTables> base, uint32_t num_layers, uint64_t layer_bytes);
 
@@ -68,12 +69,10 @@ class TokenRows {
 
 class TokenRowReader {
  public:
-  // For a store of one disk: two layers on their way, and the next tokens' too.
-  static constexpr uint32_t kThreads = 4;
   static constexpr uint32_t kTokensAtOnce = 64;
 
-  // kResourceExhausted if a thread cannot start. Dropped, it ends its threads, or leaves behind those whose read does
-  // not return; all TokenRows are gone by then, but for those that such a thread reads.
+  // kResourceExhausted if the thread cannot start. Dropped, it ends its thread, or leaves it behind if its read does
+  // not return; all TokenRows are gone by then, but for those that the thread reads.
   static Result<std::shared_ptr<TokenRowReader>> Create(std::vector<GatherLayer> layers, uint32_t num_columns,
                                                         uint32_t row_bytes);
   ~TokenRowReader();
@@ -81,11 +80,11 @@ class TokenRowReader {
   TokenRowReader& operator=(const TokenRowReader&) = delete;
 
   // `ids` is uint64 [layers][columns] of one token. nullptr where nothing is gained, since no tier waits, and where the
-  // batch will say what is wrong: the token's rows are then read with it.
-  std::shared_ptr<TokenRows> Ask(const std::shared_ptr<BaseTables>& base, std::span<const uint64_t> ids);
+  // batch will say what is wrong: the token's rows are then read with it. The view may go once this returns.
+  std::shared_ptr<TokenRows> Ask(const MemoryView& view, std::span<const uint64_t> ids);
 
   // A read that somebody waited for in vain has not returned. Any thread.
-  bool stalled() const { return num_abandoned_.load(std::memory_order_relaxed) > 0; }
+  bool stalled() const { return stalled_.load(std::memory_order_relaxed); }
   uint64_t tokens_asked() const { return tokens_asked_.load(std::memory_order_relaxed); }
 
   void Stop();  // StopWhenDropped()'s
@@ -100,26 +99,38 @@ class TokenRowReader {
   std::span<const uint64_t> IdsOf(const TokenRows& rows, uint32_t layer) const {
     return std::span(rows.ids_).subspan(size_t{layers_[layer].id_layer} * num_columns_, num_columns_);
   }
-  void AskNear(TokenRows& rows, uint32_t layer);
-  void Run(TokenRows::Reader& self);
-  uint32_t TakeGroup(std::vector<std::shared_ptr<TokenRows>>& group, std::vector<std::shared_ptr<TokenRows>>& dropped);
-  Status Read(TokenRows::Reader& self, uint32_t layer, std::span<const std::shared_ptr<TokenRows>> group) const;
+  void TakeAtOnce(const MemoryView& view, TokenRows& rows, uint32_t layer);
+  void Run();
+  using Group = std::vector<std::shared_ptr<TokenRows>>;
+  uint32_t TakeGroup(Group& group, Group& dropped);
+  Status Read(uint32_t layer, const Group& group);
   Status Wait(TokenRows& rows, uint32_t layer, std::chrono::steady_clock::time_point deadline,
               std::chrono::milliseconds timeout);
 
   const std::vector<GatherLayer> layers_;
   const uint32_t num_columns_;
   const uint32_t row_bytes_;
-  std::vector<uint8_t> found_;  // Ask()'s
+  // Ask()'s.
+  std::vector<const uint8_t*> patches_;  // [columns]
+  std::vector<uint32_t> columns_;        // those the base has
+  std::vector<uint64_t> near_ids_;       // theirs
+  std::vector<uint8_t> near_rows_;
+  std::vector<uint8_t> found_;
   std::atomic<uint64_t> tokens_asked_{0};
-  std::atomic<uint32_t> num_abandoned_{0};
+  std::atomic<bool> stalled_{false};
+
+  // The thread's.
+  ChainScratch scratch_;
+  std::vector<uint64_t> read_ids_;
+  std::vector<uint8_t> read_rows_;
 
   std::mutex mutex_;
-  std::condition_variable wake_;   // for readers: something waits, or stop_
-  std::condition_variable ready_;  // for Wait()
-  std::vector<Waiting> waiting_;   // guarded by mutex_, oldest first: an entry for each layer of a token
-  bool stop_ = false;              // guarded by mutex_
-  std::vector<std::unique_ptr<TokenRows::Reader>> readers_;
+  std::condition_variable wake_;         // for the thread: something waits, or stop_
+  std::condition_variable ready_;        // for Wait()
+  std::vector<Waiting> waiting_;         // guarded by mutex_, oldest first: an entry for each layer of a token
+  const TableChain* reading_ = nullptr;  // guarded by mutex_: what is being read
+  bool stop_ = false;                    // guarded by mutex_
+  LeavableThread thread_;
 };
 
 }  // namespace engram

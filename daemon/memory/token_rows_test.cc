@@ -101,7 +101,7 @@ class TokenRowsTest : public ::testing::Test {
     const std::lock_guard lock(store_.mutex);
     return std::find(store_.asked.begin(), store_.asked.end(), id) != store_.asked.end();
   }
-  std::shared_ptr<TokenRows> Ask(uint64_t token) { return reader_->Ask(view_.base, IdsOf(token)); }
+  std::shared_ptr<TokenRows> Ask(uint64_t token) { return reader_->Ask(view_, IdsOf(token)); }
   static Status Wait(TokenRows& rows, uint32_t layer, milliseconds timeout = std::chrono::minutes(5)) {
     return rows.Wait(layer, steady_clock::now() + timeout, timeout);
   }
@@ -120,12 +120,13 @@ class TokenRowsTest : public ::testing::Test {
   std::shared_ptr<RowGather> gather_;
 };
 
-TEST_F(TokenRowsTest, AllLayersAreReadAtOnceBeforeAnyBatch) {
+TEST_F(TokenRowsTest, AllLayersAreReadBeforeAnyBatchTheFirstOnesFirst) {
   Open();
   Hold();
   const auto rows = Ask(7);
   ASSERT_NE(rows, nullptr);
-  store_.WaitForReads(2);  // of either layer; neither has returned
+  store_.WaitForReads(1);
+  EXPECT_TRUE(WasAsked(IdsOf(7)[kColumns])) << "layer 1, whose ids come last";
   EXPECT_FALSE(rows->over(0));
   EXPECT_FALSE(rows->over(1));
   store_.Release();
@@ -160,7 +161,7 @@ TEST_F(TokenRowsTest, OnlyWhatIsMissingGoesFurther) {
   auto ids = IdsOf(7);
   ids[1] = 50'000;
   ids[5] = 60'000;
-  const auto rows = reader_->Ask(view_.base, ids);
+  const auto rows = reader_->Ask(view_, ids);
   for (uint32_t index = 0; index < 2; ++index) ASSERT_TRUE(Wait(*rows, index));
   for (uint32_t i = 0; i < kRowBytes; ++i) {
     EXPECT_EQ(rows->rows(1)[kRowBytes + i], ByteOf(14, 50'000, i));
@@ -210,15 +211,12 @@ TEST_F(TokenRowsTest, ABatchTakesThemBesideRunsThatItGathers) {
 TEST_F(TokenRowsTest, WhatIsDroppedBeforeItBeganIsNotRead) {
   Open();
   Hold();
-  std::vector<std::shared_ptr<TokenRows>> held;
-  for (uint64_t token = 0; token < TokenRowReader::kThreads / 2; ++token) {
-    held.push_back(Ask(token));
-    store_.WaitForReads(2 * token + 2);
-  }
-  auto dropped = Ask(100);  // every thread is busy
+  auto held = Ask(0);
+  store_.WaitForReads(1);
+  auto dropped = Ask(100);
   const auto kept = Ask(101);
   dropped.reset();
-  held.front().reset();  // is being read, and may be dropped all the same
+  held.reset();  // is being read, and may be dropped all the same
   store_.Release();
   for (uint32_t index = 0; index < 2; ++index) {
     ASSERT_TRUE(Wait(*kept, index));
@@ -232,17 +230,60 @@ TEST_F(TokenRowsTest, WaitingTokensAreReadTogether) {
   Open();
   Hold();
   std::vector<std::shared_ptr<TokenRows>> held;
-  for (uint64_t token = 0; token < TokenRowReader::kThreads / 2; ++token) {
-    held.push_back(Ask(token));
-    store_.WaitForReads(2 * token + 2);
-  }
-  const uint64_t reads = Reads();
+  held.push_back(Ask(0));
+  store_.WaitForReads(1);
   for (uint64_t token = 50; token < 60; ++token) held.push_back(Ask(token));
   store_.Release();
   for (const auto& rows : held)
     for (uint32_t index = 0; index < 2; ++index) ASSERT_TRUE(Wait(*rows, index));
-  EXPECT_EQ(Reads(), reads + 2);
+  // The first token's layer 1, the others', then all tokens' layer 14.
+  EXPECT_EQ(Reads(), 3u);
   ExpectRows(held.back()->rows(1), 59, 1);
+}
+
+// A token whose rows are edited, all or some, in one layer or both; with and without a near tier that has the others.
+TEST_F(TokenRowsTest, EditedRowsAreThereAndNoTierIsAskedForThem) {
+  for (const bool alone : {false, true}) {
+    Open(alone);
+    const auto ids = IdsOf(7);
+    const auto edit_of = [](uint64_t row) { return std::vector<uint8_t>(kRowBytes, static_cast<uint8_t>(row + 200)); };
+    MemoryEdits edits{1, std::vector<RowMap>(2)};
+    for (uint32_t column = 0; column < kColumns; ++column)
+      edits.layers[0].Set(ids[kLayers[0].id_layer * kColumns + column], 1, edit_of(column));
+    edits.layers[1].Set(ids[kLayers[1].id_layer * kColumns + 1], 1, edit_of(1));
+    MemoryView edited = view_;
+    edited.edits = std::make_shared<const MemoryEdits>(std::move(edits));
+    for (int again = 0; again < 2; ++again) {
+      const auto rows = reader_->Ask(edited, ids);
+      ASSERT_NE(rows, nullptr);
+      EXPECT_TRUE(rows->over(0));
+      ASSERT_TRUE(Wait(*rows, 1));
+      const BatchRowIds run{0, 1, ids.data(), &edited, {}, 0, rows.get()};
+      engram_batch_rows* batch = gather_->Begin(1, {&run, 1});
+      for (uint32_t index = 0; index < 2; ++index) {
+        const auto got = gather_->Await(batch, index);
+        ASSERT_TRUE(got) << got.error().message;
+        for (uint32_t column = 0; column < kColumns; ++column) {
+          const uint64_t row = ids[kLayers[index].id_layer * kColumns + column];
+          const bool is_edited = index == 0 || column == 1;
+          for (uint32_t i = 0; i < kRowBytes; ++i)
+            EXPECT_EQ(got->data[column * kRowBytes + i],
+                      is_edited ? column + 200 : ByteOf(kLayers[index].layer, row, i))
+                << "layer " << index << " column " << column;
+          EXPECT_EQ(WasAsked(row), !is_edited) << "layer " << index << " column " << column;
+        }
+      }
+      gather_->End(batch);
+    }
+    const auto base_again = Ask(7);
+    for (uint32_t index = 0; index < 2; ++index) {
+      ASSERT_TRUE(Wait(*base_again, index));
+      ExpectRows(base_again->rows(index), 7, index);
+    }
+    view_ = {};
+    std::lock_guard lock(store_.mutex);
+    store_.asked.clear();
+  }
 }
 
 TEST_F(TokenRowsTest, AnErrorComesWithTheBatch) {
@@ -251,18 +292,17 @@ TEST_F(TokenRowsTest, AnErrorComesWithTheBatch) {
   const auto ids = IdsOf(3);
   const auto asked = Ask(3);
   for (uint32_t index = 0; index < 2; ++index) static_cast<void>(Wait(*asked, index));
-  const uint32_t failed = Wait(*asked, 0) ? 1 : 0;  // whichever thread came first
   const BatchRowIds run{0, 1, ids.data(), &view_, {}, 0, asked.get()};
   engram_batch_rows* rows = gather_->Begin(1, {&run, 1});
-  const auto view = gather_->Await(rows, failed);
+  const auto view = gather_->Await(rows, 0);
   ASSERT_FALSE(view);
   EXPECT_EQ(view.error().code, ErrorCode::kDataLoss);
-  EXPECT_THAT(view.error().message, HasSubstr("tier \"far\", layer " + std::to_string(kLayers[failed].layer)));
-  EXPECT_EQ(gather_->Await(rows, 1 - failed).error().message, view.error().message);
+  EXPECT_THAT(view.error().message, HasSubstr("tier \"far\", layer 1"));
+  EXPECT_EQ(gather_->Await(rows, 1).error().message, view.error().message);
   EXPECT_EQ(gather_->failure()->message, view.error().message);
   gather_->End(rows);
   EXPECT_FALSE(reader_->stalled());
-  ASSERT_TRUE(Wait(*Ask(3), failed));
+  ASSERT_TRUE(Wait(*Ask(3), 0));
 }
 
 TEST_F(TokenRowsTest, AStoreThatDoesNotAnswerIsGivenUpAndNotAskedUntilItDoes) {
@@ -270,7 +310,7 @@ TEST_F(TokenRowsTest, AStoreThatDoesNotAnswerIsGivenUpAndNotAskedUntilItDoes) {
   Hold();
   const auto ids = IdsOf(3);
   const auto asked = Ask(3);
-  store_.WaitForReads(2);
+  store_.WaitForReads(1);
   const BatchRowIds run{0, 1, ids.data(), &view_, {}, 0, asked.get()};
   engram_batch_rows* rows = gather_->Begin(1, {&run, 1});
   const auto view = gather_->Await(rows, 0);
@@ -294,7 +334,7 @@ TEST_F(TokenRowsTest, AnIdThatNoTableHasIsLeftToTheBatch) {
   Open();
   auto ids = IdsOf(3);
   ids.back() = kRows;
-  EXPECT_EQ(reader_->Ask(view_.base, ids), nullptr);
+  EXPECT_EQ(reader_->Ask(view_, ids), nullptr);
   EXPECT_EQ(Reads(), 0u);
 }
 
@@ -303,18 +343,18 @@ TEST_F(TokenRowsTest, AReadThatNeverReturnsKeepsNobody) {
   Open();
   Hold();
   auto asked = Ask(3);
-  store_.WaitForReads(2);
+  store_.WaitForReads(1);
   const auto ids = IdsOf(5);
   const BatchRowIds run{0, 1, ids.data(), &view_, {}, 0, nullptr};
   engram_batch_rows* rows = gather_->Begin(1, {&run, 1});
-  store_.WaitForReads(3);
+  store_.WaitForReads(2);
   EXPECT_FALSE(gather_->Await(rows, 0));
   gather_->End(rows);
   view_ = {};
   asked.reset();
   reader_.reset();
   gather_.reset();
-  EXPECT_EQ(LeavableThread::num_left_behind(), 3u);
+  EXPECT_EQ(LeavableThread::num_left_behind(), 2u);
   {
     const std::lock_guard lock(store_.mutex);
     EXPECT_EQ(store_.attached, 2u) << "they still read";

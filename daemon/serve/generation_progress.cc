@@ -146,7 +146,6 @@ void GenerationProgress::SampleNext(Generation& generation, uint32_t index, std:
     choice.row_ids.clear();
     model_.memory()->AppendRowIds(*choice.rows, {&token, 1}, choice.row_ids);
     // Now, so that they come while the token becomes text and the next step is put together.
-    choice.asked = nullptr;  // those of the step that is over; another sequence's may be on their way
     choice.asked = model_.memory()->AskRows(generation.view, choice.row_ids);
     if (generation.has_guarded) {
       choice.guarded.clear();
