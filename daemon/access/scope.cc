@@ -14,7 +14,7 @@ constexpr std::pair<std::string_view, Scope> kScopes[] = {
 std::string_view ScopeName(Scope scope) {
   for (const auto& [name, candidate] : kScopes)
     if (candidate == scope) return name;
-  return "none";
+  return scope == Scope::kAny ? "any" : "none";
 }
 
 Result<ScopeSet> ParseScopes(const std::vector<std::string>& names) {
@@ -29,6 +29,12 @@ Result<ScopeSet> ParseScopes(const std::vector<std::string>& names) {
                              "scopes");
     }
   }
+  return scopes;
+}
+
+ScopeSet AllScopes() {
+  ScopeSet scopes = 0;
+  for (const auto& [name, scope] : kScopes) scopes |= ScopeBit(scope);
   return scopes;
 }
 

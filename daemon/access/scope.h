@@ -11,9 +11,10 @@
 
 namespace engram {
 
-enum class Scope { kNone, kGenerate, kRead, kEdit, kOperate };
+// What a route needs. kNone: not even a key; kAny: a key, whatever it may do. Keys have the others.
+enum class Scope { kNone, kAny, kGenerate, kRead, kEdit, kOperate };
 
-// "generate", .. as the settings have them; "none" for kNone.
+// "generate", .. as the settings have them; "none" and "any".
 std::string_view ScopeName(Scope scope);
 
 // A bit per Scope.
@@ -23,6 +24,8 @@ inline ScopeSet ScopeBit(Scope scope) {
 }
 // kInvalidArgument (field "scopes") for none, an unknown one, or one given twice.
 Result<ScopeSet> ParseScopes(const std::vector<std::string>& names);
+// All that a key can have.
+ScopeSet AllScopes();
 // In the order of Scope.
 std::vector<std::string> ScopeNames(ScopeSet scopes);
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "constrain/repetition.h"
 #include "constrain/text_cursor.h"
 #include "core/json_text.h"
 
@@ -211,43 +212,17 @@ class Parser {
     return *value;
   }
 
-  // * + ? {m} {m,} {m,n} behind a part, any number of them.
+  // Any number of repetitions behind a part.
   Result<ExprId> ParseRepeats(ExprId part) {
     for (uint32_t count = 0;; ++count) {
       SkipBlank();
       const TextCursor start = cursor_;
-      uint32_t min = 0;
-      uint32_t max = Expr::kUnbounded;
-      if (cursor_.Take("*")) {
-      } else if (cursor_.Take("+")) {
-        min = 1;
-      } else if (cursor_.Take("?")) {
-        max = 1;
-      } else if (cursor_.Take("{")) {
-        ENGRAM_CHECK_OK(ReadBounds(start, min, max));
-      } else {
-        return part;
-      }
+      ENGRAM_TRY(const auto repetition, TakeRepetition(cursor_, [this] { SkipBlank(); }));
+      if (!repetition) return part;
       if (count >= kMaxRepeats)
         return start.Fail("more than " + std::to_string(kMaxRepeats) + " repetitions of one part");
-      part = grammar_.Repeat(part, min, max);
+      part = grammar_.Repeat(part, repetition->min, repetition->max);
     }
-  }
-
-  Status ReadBounds(const TextCursor& start, uint32_t& min, uint32_t& max) {
-    SkipBlank();
-    const std::optional<uint32_t> first = cursor_.TakeNumber();
-    if (!first) return cursor_.Fail("expected a number of repetitions");
-    min = max = *first;
-    SkipBlank();
-    if (cursor_.Take(",")) {
-      SkipBlank();
-      max = cursor_.TakeNumber().value_or(Expr::kUnbounded);
-      SkipBlank();
-    }
-    if (!cursor_.Take("}")) return cursor_.Fail("expected \"}\" for the \"{\" at " + start.place());
-    if (max < min) return start.Fail("the repetition's upper bound is below its lower");
-    return {};
   }
 
   TextCursor cursor_;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "constrain/repetition.h"
 #include "constrain/text_cursor.h"
 #include "core/json_text.h"
 
@@ -108,30 +109,14 @@ class Parser {
   }
 
   Result<ExprId> ParseRepeat(ExprId part) {
-    const TextCursor start = cursor_;
-    uint32_t min = 0;
-    uint32_t max = Expr::kUnbounded;
-    if (cursor_.Take("*")) {
-    } else if (cursor_.Take("+")) {
-      min = 1;
-    } else if (cursor_.Take("?")) {
-      max = 1;
-    } else if (cursor_.Take("{")) {
-      const std::optional<uint32_t> first = cursor_.TakeNumber();
-      if (!first) return start.Fail("a number must follow \"{\"");
-      min = max = *first;
-      if (cursor_.Take(",")) max = cursor_.TakeNumber().value_or(Expr::kUnbounded);
-      if (!cursor_.Take("}")) return start.Fail("the repetition is not closed");
-      if (max < min) return start.Fail("the repetition's upper bound is below its lower");
-    } else {
-      return part;
-    }
+    ENGRAM_TRY(const auto repetition, TakeRepetition(cursor_, [] {}));
+    if (!repetition) return part;
     cursor_.Take("?");
     if (!cursor_.at_end() &&
         std::string_view("*+?{").find(static_cast<char>(cursor_.peek())) != std::string_view::npos &&
         cursor_.peek() < 0x80)
       return cursor_.Fail("nothing is before this to be repeated");
-    return grammar_.Repeat(part, min, max);
+    return grammar_.Repeat(part, repetition->min, repetition->max);
   }
 
   Result<ExprId> ParseClass(const TextCursor& start) {

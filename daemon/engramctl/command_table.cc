@@ -30,12 +30,12 @@ std::string_view NextWord(std::string_view& text) {
 
 std::vector<Command> AllCommands() {
   std::vector<Command> commands = {
-      GenerateCommand(), ChatCommand(),    TokenizeCommand(), DetokenizeCommand(), StatusCommand(),
-      ModelsCommand(),   PluginsCommand(), SwapCommand(),     LoadCommand(),       UnloadCommand(),
-      LocateCommand(),   TablesCommand(),  RowsCommand(),     CommitCommand(),     LogCommand(),
-      ShowCommand(),     DiffCommand(),    RollbackCommand(), OverlayCommand(),    IndexCommand(),
-      CompactCommand(),  BackupCommand(),  JournalCommand(),  OperationsCommand(), TiersCommand(),
-      TableCommand(),    KeyCommand(),     AuditCommand(),    CompletionCommand()};
+      GenerateCommand(), ChatCommand(),    TokenizeCommand(),   DetokenizeCommand(), StatusCommand(), EventsCommand(),
+      ModelsCommand(),   PluginsCommand(), SwapCommand(),       LoadCommand(),       UnloadCommand(), LocateCommand(),
+      InspectCommand(),  GatesCommand(),   TablesCommand(),     RowsCommand(),       CommitCommand(), LogCommand(),
+      ShowCommand(),     DiffCommand(),    RollbackCommand(),   OverlayCommand(),    IndexCommand(),  CompactCommand(),
+      BackupCommand(),   JournalCommand(), OperationsCommand(), TiersCommand(),      TableCommand(),  KeyCommand(),
+      AuditCommand(),    ConfigCommand(),  CompletionCommand()};
   for (Command& command : commands) command.options.push_back({"help"});
   return commands;
 }

@@ -23,7 +23,8 @@ struct Command {
   std::vector<OptionSpec> options;
 };
 
-// Online: generate.cc, requests.cc, status.cc, tiers.cc, models.cc, swap.cc, operations.cc.
+// Online: generate.cc, requests.cc, status.cc, tiers.cc, models.cc, swap.cc, operations.cc; gates.cc, inspect.cc,
+// events.cc, config.cc.
 Command GenerateCommand();
 Command ChatCommand();
 Command TokenizeCommand();
@@ -36,6 +37,10 @@ Command SwapCommand();
 Command LoadCommand();
 Command UnloadCommand();
 Command OperationsCommand();
+Command GatesCommand();
+Command InspectCommand();
+Command EventsCommand();
+Command ConfigCommand();
 // Online, about memory: commits.cc, memory_requests.cc, overlays.cc, memory_jobs.cc.
 Command CommitCommand();
 Command LogCommand();

@@ -8,20 +8,46 @@
 #include <iostream>
 #include <limits>
 
+#include "core/file.h"
 #include "engramctl/commands.h"
+#include "engramctl/edit_options.h"
 
 namespace engram {
 namespace {
 
 namespace json = boost::json;
 
+constexpr uint64_t kMaxGrammarBytes = 1u << 20;  // the daemon takes less
+
 std::vector<OptionSpec> SamplingOptions(std::vector<OptionSpec> own) {
-  for (const char* name : {"max-tokens", "temperature", "top-p", "top-k", "seed", "stop", "overlay", "as-of"})
+  for (const char* name :
+       {"max-tokens", "temperature", "top-p", "top-k", "seed", "stop", "overlay", "as-of", "schema", "grammar"})
     own.push_back({name, true});
+  own.push_back({"json-object"});
   own.push_back({"no-engram"});
   own.push_back({"no-stream"});
   own.push_back({"json"});
   return OnlineOptions(std::move(own));
+}
+
+// What the text has to follow, at most one of the three.
+Status AddFormat(const Arguments& arguments, json::object& request) {
+  const auto schema = arguments.Value("schema");
+  const auto grammar = arguments.Value("grammar");
+  if (schema.has_value() + grammar.has_value() + arguments.Has("json-object") > 1)
+    return InvalidArgument("give one of --schema, --grammar and --json-object");
+  // Standard input is the prompt's.
+  if (schema) {
+    if (*schema == "-") return InvalidArgument("--schema needs a file");
+    ENGRAM_TRY(json::value value, ReadJsonFile(*schema));
+    request["response_format"] =
+        json::object{{"type", "json_schema"}, {"json_schema", {{"name", "schema"}, {"schema", std::move(value)}}}};
+  } else if (grammar) {
+    ENGRAM_TRY(request["grammar"], ReadFile(*grammar, kMaxGrammarBytes));
+  } else if (arguments.Has("json-object")) {
+    request["response_format"] = json::object{{"type", "json_object"}};
+  }
+  return {};
 }
 
 // Puts what the options say into `request`; kInvalidArgument names the option.
@@ -53,7 +79,7 @@ Status AddSampling(const Arguments& arguments, json::object& request) {
   }
   if (!engram.empty()) request["engram"] = std::move(engram);
   if (const auto model = arguments.Value("model")) request["model"] = *model;
-  return {};
+  return AddFormat(arguments, request);
 }
 
 // The new text in a completion or chat completion, whole or streamed; nothing where there is none.
@@ -178,6 +204,9 @@ constexpr const char* kSamplingHelp =
     "  --no-engram       as if the model had no Engram memory\n"
     "  --overlay NAME    with this overlay; may be repeated, later ones win\n"
     "  --as-of VERSION   with the memory as it was at that version\n"
+    "  --schema FILE     text that is JSON and follows this JSON Schema\n"
+    "  --grammar FILE    text that follows this GBNF grammar (docs/constrained-output.md)\n"
+    "  --json-object     text that is a JSON object\n"
     "  --no-stream       print when all is there\n"
     "  --json            print the daemon's JSON, when streaming one event a line\n";
 

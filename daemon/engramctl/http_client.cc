@@ -4,9 +4,13 @@
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <boost/beast/websocket.hpp>
 #include <boost/json.hpp>
+#include <chrono>
+#include <csignal>
 #include <optional>
 
 namespace engram {
@@ -15,11 +19,17 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
+namespace websocket = beast::websocket;
 using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr uint64_t kMaxAnswerBytes = 256u << 20;
 constexpr size_t kMaxEventBytes = 16u << 20;
+// A WebSocket's server that says nothing for so long is pinged, and is gone if that does not help.
+constexpr std::chrono::seconds kSilence{30};
+// From our close frame to the server's.
+constexpr std::chrono::seconds kCloseTime{3};
+constexpr const char* kUserAgent = "engramctl/" ENGRAMD_VERSION;
 
 // A connection with one request sent on it and the answer's header read.
 struct Exchange {
@@ -65,6 +75,61 @@ class EventSplitter {
   std::optional<std::string> data_;
 };
 
+// Reads one message after the other; everything happens in Run().
+class Follower {
+ public:
+  using OnMessage = std::function<bool(std::string_view)>;
+  Follower(asio::io_context& context, websocket::stream<tcp::socket>& stream, const OnMessage& on_message)
+      : context_(context), stream_(stream), stop_(context, SIGINT, SIGTERM), on_message_(on_message) {}
+
+  Status Run() {
+    stop_.async_wait([this](error_code error, int) {
+      if (!error) Close();
+    });
+    Read();
+    context_.run();
+    if (closing_) return {};
+    if (ended_ != websocket::error::closed) return Failed("the connection", ended_);
+    const auto& reason = stream_.reason();
+    return Unavailable("the daemon closed the connection: " +
+                       (reason.reason.empty() ? "code " + std::to_string(reason.code)
+                                              : std::string(reason.reason.data(), reason.reason.size())));
+  }
+
+ private:
+  void Read() {
+    stream_.async_read(buffer_, [this](error_code error, size_t) {
+      if (error) {
+        ended_ = error;
+        if (!closing_) context_.stop();
+        return;
+      }
+      const std::string message = beast::buffers_to_string(buffer_.data());
+      buffer_.consume(buffer_.size());
+      if (closing_ || on_message_(message)) {
+        Read();
+      } else {
+        Close();
+      }
+    });
+  }
+  void Close() {
+    if (closing_) return;
+    closing_ = true;
+    error_code ignored;  // without them the next signal ends the program, which is what it is for
+    stop_.clear(ignored);
+    stream_.async_close(websocket::close_code::normal, [this](error_code) { context_.stop(); });
+  }
+
+  asio::io_context& context_;
+  websocket::stream<tcp::socket>& stream_;
+  asio::signal_set stop_;
+  const OnMessage& on_message_;
+  beast::flat_buffer buffer_;
+  bool closing_ = false;
+  error_code ended_;
+};
+
 }  // namespace
 
 Result<HttpClient> HttpClient::Create(const std::string& url, std::string key) {
@@ -91,19 +156,26 @@ Result<HttpClient> HttpClient::Create(const std::string& url, std::string key) {
   return client;
 }
 
-static Status Begin(Exchange& exchange, const std::string& host, const std::string& port, const std::string& key,
-                    const HttpCall& call) {
+static Status Connect(asio::io_context& context, tcp::socket& socket, const std::string& host,
+                      const std::string& port) {
   const std::string where = host + ":" + port;
   error_code error;
-  tcp::resolver resolver(exchange.context);
+  tcp::resolver resolver(context);
   const auto endpoints = resolver.resolve(host, port, error);
   if (error) return Failed(where, error);
-  asio::connect(exchange.socket, endpoints, error);
+  asio::connect(socket, endpoints, error);
   if (error) return Failed("connecting to " + where + " (is engramd running there?)", error);
+  return {};
+}
 
+static Status Begin(Exchange& exchange, const std::string& host, const std::string& port, const std::string& key,
+                    const HttpCall& call) {
+  ENGRAM_CHECK_OK(Connect(exchange.context, exchange.socket, host, port));
+  const std::string where = host + ":" + port;
+  error_code error;
   http::request<http::string_body> request(http::string_to_verb(call.method), call.target, 11);
   request.set(http::field::host, where);
-  request.set(http::field::user_agent, "engramctl/" ENGRAMD_VERSION);
+  request.set(http::field::user_agent, kUserAgent);
   request.set(http::field::connection, "close");
   if (!key.empty()) request.set(http::field::authorization, "Bearer " + key);
   for (const auto& [name, value] : call.headers) request.set(name, value);
@@ -167,6 +239,24 @@ Status HttpClient::Stream(const std::string& target, const std::string& body,
     if (!splitter.Append({chunk, got}, on_event, stopped)) return DataLoss("the server sent an event without end");
   }
   return {};
+}
+
+Status HttpClient::Follow(const std::string& target, const std::function<bool(std::string_view)>& on_message) const {
+  asio::io_context context;
+  websocket::stream<tcp::socket> stream(context);
+  ENGRAM_CHECK_OK(Connect(context, stream.next_layer(), host_, port_));
+  stream.set_option(websocket::stream_base::timeout{kCloseTime, kSilence, true});
+  stream.set_option(websocket::stream_base::decorator([this](websocket::request_type& request) {
+    request.set(http::field::user_agent, kUserAgent);
+    if (!key_.empty()) request.set(http::field::authorization, "Bearer " + key_);
+  }));
+  stream.read_message_max(kMaxEventBytes);
+  error_code error;
+  websocket::response_type answer;
+  stream.handshake(answer, host_ + ":" + port_, prefix_ + target, error);
+  if (error == websocket::error::upgrade_declined) return Unavailable(ErrorText({answer.result_int(), answer.body()}));
+  if (error) return Failed("asking " + host_ + ":" + port_, error);
+  return Follower(context, stream, on_message).Run();
 }
 
 std::string HttpClient::ErrorText(const HttpAnswer& answer) {

@@ -41,6 +41,11 @@ class HttpClient {
   Status Stream(const std::string& target, const std::string& body,
                 const std::function<bool(std::string_view)>& on_event) const;
 
+  // Hands on each text message of the WebSocket `target` until `on_message` returns false or SIGINT or SIGTERM comes;
+  // then closes it in order; a second signal ends the program. kUnavailable when the upgrade is refused, with the
+  // server's message, or when the connection ends on its own.
+  Status Follow(const std::string& target, const std::function<bool(std::string_view)>& on_message) const;
+
   // The message of an error answer: OpenAI's shape, or the start of the body.
   static std::string ErrorText(const HttpAnswer& answer);
 

@@ -48,6 +48,25 @@ std::string ShowBytes(const json::object& object, std::string_view key) {
   return text;
 }
 
+double NumberOf(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_number() ? value->to_number<double>() : 0;
+}
+
+std::string ShowNumber(const json::object& object, std::string_view key, const char* format) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr || !value->is_number()) return "-";
+  char text[60];
+  std::snprintf(text, sizeof(text), format, value->to_number<double>());
+  return text;
+}
+
+std::string Percent(double share, int digits) {
+  char text[60];
+  std::snprintf(text, sizeof(text), "%.*f %%", digits, 100 * share);
+  return text;
+}
+
 const json::array& ListOf(const json::object& object, std::string_view key) {
   static const json::array kNone;
   const json::value* value = object.if_contains(key);

@@ -22,6 +22,12 @@ Result<boost::json::value> MemberOf(const Result<boost::json::object>& object, c
 std::string ShowMember(const boost::json::object& object, std::string_view key);
 // A count of bytes with a unit, such as "1.4 MB"; "-" as above.
 std::string ShowBytes(const boost::json::object& object, std::string_view key);
+// The number `key`; 0 when there is none.
+double NumberOf(const boost::json::object& object, std::string_view key);
+// The number `key` as printf's `format` for a double has it; "-" as above.
+std::string ShowNumber(const boost::json::object& object, std::string_view key, const char* format);
+// A part of 1 as "12.3 %".
+std::string Percent(double share, int digits = 1);
 // The list `key`; empty when there is none.
 const boost::json::array& ListOf(const boost::json::object& object, std::string_view key);
 // The object `key`; empty when there is none.

@@ -98,12 +98,30 @@ Result<HttpCall> RevokeCall(const Arguments& arguments) {
   return HttpCall{.method = "DELETE", .target = "/admin/v1/keys/" + PercentEncode(id)};
 }
 
+void ShowSelf(const json::object& answer) {
+  const json::object& key = ObjectOf(answer, "key");
+  if (key.empty()) {
+    std::puts("no key is needed: everybody who reaches the daemon may do everything");
+    return;
+  }
+  const std::string expires = TimeAt(key, "expires_at", 1), limits = LimitsOf(key), overlays = ListAt(key, "overlays");
+  PrintColumns({{"name", TextAt(key, "name")},
+                {"id", TextAt(key, "id")},
+                {"scopes", ListAt(answer, "scopes")},
+                {"expires", expires.empty() ? "never" : expires},
+                {"limits", limits.empty() ? "none" : limits},
+                {"overlays", overlays.empty() ? "none" : overlays}});
+}
+
 int RunKey(const Arguments& arguments) {
   const std::string what = arguments.words().empty() ? "" : arguments.words()[0];
   if (what == "hash") return RunKeyHash(arguments);
-  if (what != "create" && what != "list" && what != "revoke")
-    return Report(InvalidArgument("key needs create, list, revoke or hash; see engramctl key --help"), true);
-  if (arguments.Has("state-dir")) return RunKeyOffline(arguments);
+  if (what != "create" && what != "list" && what != "revoke" && what != "self")
+    return Report(InvalidArgument("key needs create, list, revoke, self or hash; see engramctl key --help"), true);
+  if (arguments.Has("state-dir")) {
+    if (what == "self") return Report(InvalidArgument("key self asks a daemon, not a state directory"), true);
+    return RunKeyOffline(arguments);
+  }
   if (what == "create")
     return AskAndShow(
         arguments, [&] { return CreateCall(arguments); }, ShowCreated);
@@ -111,7 +129,11 @@ int RunKey(const Arguments& arguments) {
     return AskAndShow(
         arguments, [&] { return RevokeCall(arguments); }, [](const json::object& key) { ShowKeys({key}); });
   }
-  if (arguments.words().size() != 1) return Report(InvalidArgument("key list takes no words"), true);
+  if (arguments.words().size() != 1) return Report(InvalidArgument("key " + what + " takes no words"), true);
+  if (what == "self") {
+    return AskAndShow(
+        arguments, []() -> Result<HttpCall> { return HttpCall{.target = "/admin/v1/keys/self"}; }, ShowSelf);
+  }
   return AskAndShow(
       arguments, []() -> Result<HttpCall> { return HttpCall{.target = "/admin/v1/keys"}; },
       [](const json::object& answer) { ShowKeys(ListOf(answer, "keys")); });
@@ -162,10 +184,12 @@ Command KeyCommand() {
       std::string(
           "Usage: engramctl key create [OPTION]... --scope SCOPE[,SCOPE]... NAME\n"
           "       engramctl key list|revoke [OPTION]... [ID|NAME]\n"
+          "       engramctl key self [OPTION]...\n"
           "       engramctl key hash < FILE\n\n"
           "API keys that the daemon keeps in its state directory, beside those of its configuration. create prints "
           "the\n"
-          "new key on standard output, once. revoke ends what runs with the key.\n\n"
+          "new key on standard output, once. revoke ends what runs with the key. self says which key is used and what\n"
+          "it may do.\n\n"
           "  --scope SCOPE         generate, read, edit, operate; one or more\n"
           "  --overlay NAME        attached to its requests that name none; may be repeated\n"
           "  --requests-per-s N    more are answered with 429\n"

@@ -16,25 +16,6 @@ namespace {
 
 namespace json = boost::json;
 
-double NumberOf(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_number() ? value->to_number<double>() : 0;
-}
-
-std::string Percent(double share, int digits = 1) {
-  char text[40];
-  std::snprintf(text, sizeof(text), "%.*f %%", digits, 100 * share);
-  return text;
-}
-
-std::string ShowNumber(const json::object& object, std::string_view key, const char* format) {
-  const json::value* value = object.if_contains(key);
-  if (value == nullptr || !value->is_number()) return "-";
-  char text[60];
-  std::snprintf(text, sizeof(text), format, value->to_number<double>());
-  return text;
-}
-
 void PrintTiers(const json::object& answer) {
   using Align = TextTable::Align;
   TextTable tiers({{"MODEL"},

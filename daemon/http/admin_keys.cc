@@ -65,6 +65,21 @@ Result<NewKey> ReadNewKey(JsonFields& fields) {
   return key;
 }
 
+// Who asks, and what it may do. Without a key where none is needed: everything.
+Response SelfJson(const Request& request) {
+  json::array scopes;
+  for (std::string& name : ScopeNames(request.key ? request.key->scopes : AllScopes()))
+    scopes.emplace_back(std::move(name));
+  json::value key = nullptr;
+  if (request.key) {
+    // Not who made it, which is nothing to a key that may only generate.
+    const json::object whole = KeyJson(*request.key);
+    json::object& own = key.emplace_object();
+    for (const char* name : {"id", "name", "expires_at", "limits", "overlays"}) own[name] = whole.at(name);
+  }
+  return JsonResponse({{"scopes", std::move(scopes)}, {"key", std::move(key)}});
+}
+
 Response CreateKey(AccessStore& access, const Request& request, JsonFields& fields) {
   const Result<NewKey> wanted = ReadNewKey(fields);
   if (!wanted) return ErrorResponse(wanted.error());
@@ -93,6 +108,8 @@ Result<Response> ListAudit(AccessStore& access, const Request& request) {
 }  // namespace
 
 void AddKeyEndpoints(Router& router, const EndpointEnvironment& environment) {
+  router.Add("GET", "/admin/v1/keys/self", Scope::kAny,
+             [](const Request& request) -> Reply { return SelfJson(request); });
   if (environment.admin.access == nullptr) return;
   AccessStore& access = *environment.admin.access;
   router.Add("GET", "/admin/v1/keys", Scope::kOperate, [&access](const Request&) -> Reply {

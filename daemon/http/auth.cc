@@ -90,7 +90,7 @@ std::optional<ApiError> Authenticator::Objection(const AccessKey* key, Scope sco
     if (candidate->id == key->id) current = candidate.get();
   if (current == nullptr || current->revoked_ms) return Unauthorized("the API key was revoked");
   if (!current->valid_at(now_ms)) return Unauthorized("the API key has expired");
-  if ((current->scopes & ScopeBit(scope)) != 0) return std::nullopt;
+  if (scope == Scope::kAny || (current->scopes & ScopeBit(scope)) != 0) return std::nullopt;
   return ApiError(403, "API key \"" + current->name + "\" lacks the scope \"" + std::string(ScopeName(scope)) + "\"",
                   {}, "insufficient_scope");
 }

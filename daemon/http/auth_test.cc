@@ -61,6 +61,8 @@ TEST(Auth, ChecksKeyAndScope) {
   }
   EXPECT_EQ(StatusOf(authenticator, nullptr, Scope::kGenerate), 401);
   EXPECT_EQ(StatusOf(authenticator, nullptr, Scope::kNone), 200);
+  EXPECT_EQ(StatusOf(authenticator, nullptr, Scope::kAny), 401);
+  EXPECT_EQ(StatusOf(authenticator, "Bearer abc", Scope::kAny), 200);
   EXPECT_EQ(StatusOf(authenticator, "Bearer abc", Scope::kRead), 403);
   Request request = With("Bearer abc");
   EXPECT_FALSE(authenticator.Check(request, Scope::kGenerate));
@@ -83,6 +85,7 @@ TEST(Auth, RevokedAndExpiredKeysAreRefusedAndWhatTheyBeganIsObjectedTo) {
   revoked.revoked_ms = 5;
   const Authenticator after(KeysOf({revoked}));
   EXPECT_EQ(StatusOf(after, "Bearer abc", Scope::kGenerate), 401);
+  EXPECT_EQ(StatusOf(after, "Bearer abc", Scope::kAny), 401);
   EXPECT_EQ(after.Objection(&alice, Scope::kGenerate, UnixMs())->message, "the API key was revoked");
   EXPECT_EQ(Authenticator(KeysOf({Key("bob", "abd", {"generate"})})).Objection(&alice, Scope::kGenerate, 0)->status,
             401);

@@ -7,11 +7,12 @@
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/beast/core/role.hpp>
 #include <boost/beast/websocket/teardown.hpp>
 #include <memory>
 #include <utility>
+
+#include "http/tls_stream.h"
 
 namespace engram {
 
@@ -24,7 +25,7 @@ class Connection {
   // With `tls` the bytes are encrypted, after async_handshake().
   Connection(Socket socket, std::shared_ptr<boost::asio::ssl::context> tls) : tls_context_(std::move(tls)) {
     socket_ = std::make_unique<Socket>(std::move(socket));
-    if (tls_context_) tls_ = std::make_unique<boost::asio::ssl::stream<Socket&>>(*socket_, *tls_context_);
+    if (tls_context_) tls_ = std::make_unique<TlsStream>(*socket_, *tls_context_);
   }
 
   executor_type get_executor() { return socket_->get_executor(); }
@@ -67,7 +68,7 @@ class Connection {
   // Only with TLS: the beginning, and the end (the peer is told, and its answer awaited).
   template <typename Token>
   auto async_handshake(Token&& token) {
-    return tls_->async_handshake(boost::asio::ssl::stream_base::server, std::forward<Token>(token));
+    return tls_->async_handshake(std::forward<Token>(token));
   }
   template <typename Token>
   auto async_shutdown(Token&& token) {
@@ -77,7 +78,7 @@ class Connection {
  private:
   std::shared_ptr<boost::asio::ssl::context> tls_context_;
   std::unique_ptr<Socket> socket_;
-  std::unique_ptr<boost::asio::ssl::stream<Socket&>> tls_;
+  std::unique_ptr<TlsStream> tls_;
 };
 
 // What Beast's WebSocket asks of a stream, beside reading and writing.

@@ -39,7 +39,6 @@ Result<std::shared_ptr<ssl::context>> MakeTlsContext(const std::filesystem::path
   SSL_CTX* const native = context->native_handle();
   if (SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION) != 1) return Internal("TLS 1.2 is not available");
   SSL_CTX_set_options(native, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-  SSL_CTX_set_mode(native, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_alpn_select_cb(native, SelectProtocol, nullptr);
   error_code ec;
   context->use_certificate_chain_file(certificate.string(), ec);

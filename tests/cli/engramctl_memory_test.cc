@@ -7,8 +7,9 @@
 #include <boost/json.hpp>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
-#include "process.h"
+#include "served_daemon.h"
 #include "support/temp_dir.h"
 
 namespace engram {
@@ -26,24 +27,13 @@ constexpr char kText[] = "The capital of Japan is";
 class EngramctlMemoryTest : public testing::Test {
  protected:
   void SetUp() override {
-    daemon_ = std::make_unique<Process>(std::vector<std::string>{
-        std::string(ENGRAM_TEST_BIN_DIR) + "/engramd", "--listen", "127.0.0.1:0", "--model",
-        std::string(ENGRAM_TEST_SOURCE_DIR) + "/models/lexicon", "--state-dir", state_.string()});
-    const std::string marker = "listening on http://127.0.0.1:";
-    ASSERT_TRUE(daemon_->WaitForError(marker)) << daemon_->err();
-    const size_t at = daemon_->err().find(marker) + marker.size();
-    url_ = "http://127.0.0.1:" + std::to_string(std::stoi(daemon_->err().substr(at)));
+    daemon_.emplace(std::vector<std::string>{"--state-dir", state_.string()});
+    ASSERT_FALSE(daemon_->url().empty()) << daemon_->process().err();
   }
   Outcome Ctl(std::vector<std::string> arguments, std::string input = {}) {
-    arguments.insert(arguments.begin(), std::string(ENGRAM_TEST_BIN_DIR) + "/engramctl");
-    return RunProgram(std::move(arguments), {{"ENGRAM_URL", url_}}, std::move(input));
+    return daemon_->Ctl(std::move(arguments), std::move(input));
   }
-  json::value Json(std::vector<std::string> arguments) {
-    arguments.push_back("--json");
-    const Outcome outcome = Ctl(std::move(arguments));
-    EXPECT_EQ(outcome.status, 0) << outcome.err;
-    return outcome.status == 0 ? json::parse(outcome.out) : json::value();
-  }
+  json::value Json(std::vector<std::string> arguments) { return daemon_->Json(std::move(arguments)); }
   std::string Write(const std::string& name, const json::value& value) {
     const fs::path path = temp_dir_.path() / name;
     std::ofstream(path) << json::serialize(value);
@@ -52,8 +42,7 @@ class EngramctlMemoryTest : public testing::Test {
 
   const TempDir temp_dir_;
   const fs::path state_ = temp_dir_.path() / "state";
-  std::unique_ptr<Process> daemon_;
-  std::string url_;
+  std::optional<ServedDaemon> daemon_;
 };
 
 TEST_F(EngramctlMemoryTest, FindsChangesReviewsAndReverts) {
@@ -120,14 +109,14 @@ TEST_F(EngramctlMemoryTest, FindsChangesReviewsAndReverts) {
   EXPECT_THAT(Ctl({"index", "/etc/passwd"}).err, HasSubstr("outside the allowed directories"));
   EXPECT_THAT(Ctl({"index", std::string(ENGRAM_TEST_SOURCE_DIR) + "/models/lexicon/config.json"}).out,
               HasSubstr("n-grams of"));
-  EXPECT_THAT(Ctl({"compact"}).out, HasSubstr("succeeded")) << daemon_->err();
+  EXPECT_THAT(Ctl({"compact"}).out, HasSubstr("succeeded")) << daemon_->process().err();
   EXPECT_THAT(Ctl({"backup", "one"}).out, HasSubstr("succeeded"));
   EXPECT_THAT(Ctl({"journal", "status"}).out, HasSubstr("version         4"));
   EXPECT_THAT(Ctl({"operations", "2", "--cancel"}).err, HasSubstr("is over"));
   EXPECT_THAT(Ctl({"operations", "2", "--json"}).out, HasSubstr("\"progress\":1,"));
   EXPECT_EQ(Ctl({"journal", "verify"}).out, "4 commits, the chain holds\n");
-  daemon_->Signal(SIGTERM);
-  EXPECT_EQ(daemon_->Wait(), 0);
+  daemon_->process().Signal(SIGTERM);
+  EXPECT_EQ(daemon_->process().Wait(), 0);
 
   std::string journal;
   for (const auto& entry : fs::directory_iterator(state_ / "backups" / "one"))

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "process.h"
+#include "served_daemon.h"
 #include "support/temp_dir.h"
 
 namespace engram {
@@ -21,7 +21,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-const std::string kEngramctl = std::string(ENGRAM_TEST_BIN_DIR) + "/engramctl";
+const std::string kEngramctl = ServedDaemon::Engramctl();
 
 Outcome Ctl(std::vector<std::string> arguments, std::string input = {}) {
   arguments.insert(arguments.begin(), kEngramctl);
@@ -130,22 +130,12 @@ TEST_F(EngramctlTest, Usage) {
   EXPECT_THAT(nobody.err, HasSubstr("127.0.0.1:1"));
 }
 
-const std::string kModel = std::string(ENGRAM_TEST_SOURCE_DIR) + "/models/lexicon";
-
-const std::vector<std::string> kServe = {std::string(ENGRAM_TEST_BIN_DIR) + "/engramd", "--listen", "127.0.0.1:0",
-                                         "--model", kModel};
-
-// Where a daemon listens; empty when it ended.
-std::string UrlOf(Process& daemon) {
-  const std::string marker = "listening on http://127.0.0.1:";
-  if (!daemon.WaitForError(marker)) return {};
-  return "http://127.0.0.1:" +
-         std::to_string(std::atoi(daemon.err().c_str() + daemon.err().find(marker) + marker.size()));
-}
+const std::string kModel = ServedDaemon::Model();
 
 TEST_F(EngramctlTest, TalksToADaemon) {
-  Process daemon(kServe);
-  const std::string url = UrlOf(daemon);
+  ServedDaemon served;
+  Process& daemon = served.process();
+  const std::string url = served.url();
   ASSERT_FALSE(url.empty()) << daemon.err();
   const Outcome status = Ctl({"status", "--url", url});
   EXPECT_EQ(status.status, 0);
@@ -183,8 +173,9 @@ TEST_F(EngramctlTest, TalksToADaemon) {
 }
 
 TEST_F(EngramctlTest, ChangesWhatIsServed) {
-  Process daemon(kServe);
-  const std::string url = UrlOf(daemon);
+  ServedDaemon served;
+  Process& daemon = served.process();
+  const std::string url = served.url();
   ASSERT_FALSE(url.empty()) << daemon.err();
   EXPECT_THAT(Ctl({"models", "--url", url}).out,
               AllOf(StartsWith("NAME"), HasSubstr("serving, default"), HasSubstr(kModel)));

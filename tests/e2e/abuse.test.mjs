@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, afterEach, before, test } from 'node:test';
-import { Daemon, pluginDirectories } from './daemon.mjs';
+import { Daemon, slowed } from './daemon.mjs';
 
 const config = `server:
   header_timeout: 700ms
@@ -12,27 +12,18 @@ const config = `server:
   write_timeout: 2s
   max_connections: 40
 `;
-// Each of its steps takes 10 ms: what is to be seen running still runs when the test looks.
-const slowConfig = `${config}plugins: {directories: [${pluginDirectories}]}
-memory: {tiers: [{name: slow, plugin: fault_tier, options: {delay_us: 10000}}]}
-`;
 let daemon;
 let slow;
 before(async () => {
   daemon = await Daemon.start({ config });
-  slow = await Daemon.start({ config: slowConfig });
+  slow = await Daemon.start({ config: slowed(config, 10_000) });
 });
 after(async () => {
   assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
   assert.deepEqual(await slow.stop(), { code: 0, signal: null });
 });
-const nothingRuns = (server) => server.until(async () => (await server.metric('engramd_running_sequences')) === 0);
 afterEach(async () => {
-  for (const server of [daemon, slow]) {
-    await nothingRuns(server);
-    const { status } = await server.post('/v1/completions', { prompt: [1], max_tokens: 1 });
-    assert.equal(status, 200);
-  }
+  for (const server of [daemon, slow]) await server.stillServes();
 });
 
 const host = 'Host: localhost\r\n';
@@ -163,7 +154,7 @@ for (const stream of [true, false]) {
       await slow.until(async () => (await slow.metric('engramd_running_sequences')) > 0);
       for (const socket of sockets) socket[how]();
       await Promise.all(sockets.map((socket) => socket.whenClosed));
-      await nothingRuns(slow);
+      await slow.nothingRuns();
       assert.ok((await cancelled()) > before);
     });
   }

@@ -35,6 +35,11 @@ export function expected(name) {
   return JSON.parse(fs.readFileSync(path.join(source(name), 'expected.json'), 'utf8'));
 }
 
+// `config` with steps that take so long: what a test wants to see running still runs when it looks.
+export const slowed = (config, microseconds) => `${config}plugins: {directories: [${pluginDirectories}]}
+memory: {tiers: [{name: slow, plugin: fault_tier, options: {delay_us: ${microseconds}}}]}
+`;
+
 export class Daemon {
   // `model`: a vector model's name, or a directory. `settings`: more --set KEY=VALUE. `config`: text of a YAML file.
   // `dir`: that of a daemon that was killed, to go on with its state. `listen`: 127.0.0.1 must be part of it.
@@ -150,6 +155,16 @@ export class Daemon {
       if (Date.now() - started > giveUpAfterS * 1000) throw new Error(`does not come to hold: ${condition}\n${this.log.slice(-2000)}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+  }
+
+  nothingRuns() {
+    return this.until(async () => (await this.metric('engramd_running_sequences')) === 0);
+  }
+  // After whatever was done to it: nothing is left running, and a request is answered.
+  async stillServes() {
+    await this.nothingRuns();
+    const { status, text } = await this.post('/v1/completions', { prompt: [1], max_tokens: 1 });
+    if (status !== 200) throw new Error(`does not serve any more: ${status} ${text}`);
   }
 
   // Sends bytes on a fresh connection and returns all that comes back until the server closes.

@@ -125,7 +125,7 @@ test('a stream that the client leaves is cancelled', async () => {
     assert.equal(chunk.object, 'text_completion');
     break;
   }
-  await daemon.until(async () => (await daemon.metric('engramd_running_sequences')) === 0);
+  await daemon.nothingRuns();
 });
 
 test('errors arrive as the client\'s own types', async () => {

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import tls from 'node:tls';
 import WebSocket from 'ws';
-import { Daemon } from './daemon.mjs';
+import { Daemon, slowed } from './daemon.mjs';
 
 const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-tls-'));
 const file = (name) => path.join(dir, name);
@@ -145,6 +145,61 @@ test('changed files are taken without a signal; a bad one is logged and changes 
     fs.renameSync(file(`next.${each}`), file(`server.${each}`));
   }
   await daemon.until(async () => (await subject()) === 'second');
+});
+
+// A connection; what came is in `received`.
+function connect(port) {
+  return new Promise((resolve, reject) => {
+    const socket = tls.connect({ port, host: '127.0.0.1', ca: [read('first.pem'), read('second.pem')] }, () => resolve(socket));
+    socket.received = '';
+    socket.setEncoding('latin1').on('data', (data) => (socket.received += data));
+    socket.on('error', reject); // of no use once it is connected
+  });
+}
+const head = (line, more = '') => `${line} HTTP/1.1\r\nHost: localhost\r\n${more}\r\n`;
+
+test('requests that come in one record, and bytes that come in one each', async () => {
+  const socket = await connect(daemon.port);
+  const answers = () => socket.received.split('HTTP/1.1 200').length - 1;
+  socket.write(head('GET /health/live').repeat(5));
+  await daemon.until(() => answers() === 5);
+  for (const byte of head('GET /health/live')) await new Promise((sent) => socket.write(byte, sent));
+  await daemon.until(() => answers() === 6);
+  socket.destroy();
+});
+
+test('a client that reads slowly gets all of a large answer', async () => {
+  const body = JSON.stringify({ prompt: 'a '.repeat(500_000) });
+  const socket = await connect(daemon.port);
+  // As fast as this process gets to it, 16 KiB at a time: the answer waits for it, again and again.
+  socket.on('data', () => {
+    socket.pause();
+    setImmediate(() => socket.resume());
+  });
+  socket.write(head('POST /tokenize', `Content-Length: ${body.length}\r\n`) + body);
+  const text = () => socket.received.slice(socket.received.indexOf('\r\n\r\n') + 4);
+  const size = () => Number(/Content-Length: (\d+)/i.exec(socket.received)?.[1] ?? NaN);
+  await daemon.until(() => text().length === size());
+  assert.equal(JSON.parse(text()).tokens.length, JSON.parse(text()).count);
+  assert.ok(size() > 500_000, `${size()} bytes`);
+  socket.destroy();
+});
+
+test('a client that leaves ends what runs for it', async () => {
+  const own = await Daemon.start({ config: slowed(config(), 20_000) });
+  const ca = [read('first.pem'), read('second.pem')];
+  for (const leave of [(socket) => socket.destroy(), (socket) => socket.end()]) {
+    const metric = async (pattern) => Number(pattern.exec((await call(own.port, 'GET', '/metrics', { ca })).text)?.[1] ?? 0);
+    const cancelled = () => metric(/^engramd_requests_total\{.*cancelled.*\} (\d+)$/m);
+    const before = await cancelled();
+    const socket = await connect(own.port);
+    const body = JSON.stringify({ prompt: [5], max_tokens: 500, ignore_eos: true, stream: true });
+    socket.write(head('POST /v1/completions', `Content-Length: ${body.length}\r\n`) + body);
+    await own.until(() => socket.received.includes('data: '));
+    leave(socket);
+    await own.until(async () => (await cancelled()) === before + 1 && (await metric(/^engramd_running_sequences.* (\d+)$/m)) === 0);
+  }
+  assert.deepEqual(await own.stop(), { code: 0, signal: null });
 });
 
 test('client certificates', async () => {

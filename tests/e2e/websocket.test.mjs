@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import { after, afterEach, before, test } from 'node:test';
 import WebSocket from 'ws';
-import { Daemon, pluginDirectories } from './daemon.mjs';
+import { Daemon, slowed } from './daemon.mjs';
 import { Client, frame, rawClient, refusal } from './websocket.mjs';
 
 const config = `server:
@@ -18,10 +18,7 @@ const config = `server:
 `;
 const greedy = { prompt: [1849, 650], max_tokens: 8, temperature: 0, ignore_eos: true };
 const long = { prompt: [5], max_tokens: 500, ignore_eos: true };
-// Each of its steps takes 20 ms, so that a long generation still runs when a test gets to its next message.
-const slowConfig = `${config}plugins: {directories: [${pluginDirectories}]}
-memory: {tiers: [{name: slow, plugin: fault_tier, options: {delay_us: 20000}}]}
-`;
+const slowConfig = slowed(config, 20_000);
 let daemon;
 let slow;
 before(async () => {
@@ -32,14 +29,11 @@ after(async () => {
   assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
   assert.deepEqual(await slow.stop(), { code: 0, signal: null });
 });
-const nothingRuns = (server) => server.until(async () => (await server.metric('engramd_running_sequences')) === 0);
 afterEach(async () => {
   Client.terminateAll();
   for (const server of [daemon, slow]) {
     await server.until(async () => (await server.metric('engramd_websocket_connections')) === 0);
-    await nothingRuns(server);
-    const { status } = await server.post('/v1/completions', { prompt: [1], max_tokens: 1 });
-    assert.equal(status, 200);
+    await server.stillServes();
   }
 });
 
@@ -181,7 +175,7 @@ test('a client that leaves ends its generations', async () => {
     await client.wait((m) => m.type === 'token');
     client.socket[leave]();
     await client.closed;
-    await nothingRuns(slow);
+    await slow.nothingRuns();
   }
 });
 

@@ -17,16 +17,11 @@ export class ApiError extends Error {
 }
 
 const kKeyItem = 'engramd.key';
-const kScopesItem = 'engramd.scopes'; // of that key
 
 // The key lives in this tab's session storage and nowhere else.
 export const key = {
   get: (): string => sessionStorage.getItem(kKeyItem) ?? '',
-  set: (value: string): void => {
-    sessionStorage.removeItem(kScopesItem);
-    if (value) sessionStorage.setItem(kKeyItem, value);
-    else sessionStorage.removeItem(kKeyItem);
-  },
+  set: (value: string): void => (value ? sessionStorage.setItem(kKeyItem, value) : sessionStorage.removeItem(kKeyItem)),
 };
 
 const kModelItem = 'engramd.model';
@@ -103,41 +98,12 @@ const query = (values: Record<string, string | number | undefined>): string => {
 const ofModel = (values: Record<string, string | number | undefined> = {}): string => query({ ...values, model: chosen() });
 const at = (name: string): string => encodeURIComponent(name);
 
-const kProbes: Record<T.Scope, [path: string, body: object | undefined]> = {
-  generate: ['/v1/models', undefined],
-  read: ['/admin/v1/status', undefined],
-  edit: ['/admin/v1/rollback', {}], // has no GET
-  operate: ['/admin/v1/keys', undefined],
-};
-const kScopes = Object.keys(kProbes) as T.Scope[];
-
 export const api = {
   ready: (signal?: AbortSignal): Promise<Response> => fetch('/health/ready', { signal, cache: 'no-store' }),
   metrics: async (signal?: AbortSignal): Promise<string> => (await send('/metrics', { signal })).text(),
   models: (signal?: AbortSignal) => json<T.ModelList>('/v1/models', { signal }),
   completion: (body: T.GenerationBody, signal?: AbortSignal) => json<T.Completion>('/v1/completions', { body: { model: chosen(), ...body }, signal }),
 
-  // What the key may do, found out by asking, once for a key: the audit log keeps what is no GET. Scopes are checked before
-  // the body, and an empty one is refused without doing anything: 403 says no, 400 yes. What the server does not have
-  // nobody may do.
-  scopes: async (): Promise<T.Scope[]> => {
-    const known = sessionStorage.getItem(kScopesItem);
-    if (known !== null) return known.split(' ').filter((scope): scope is T.Scope => kScopes.includes(scope as T.Scope));
-    const asked = key.get();
-    const allowed = await Promise.all(kScopes.map(async (scope) => {
-      const [path, body] = kProbes[scope];
-      try {
-        await send(path, { body });
-      } catch (error) {
-        if (!(error instanceof ApiError) || error.failure === 'offline' || error.failure === 'unauthorized') throw error;
-        return error.failure !== 'forbidden' && error.failure !== 'missing';
-      }
-      return true;
-    }));
-    const scopes = kScopes.filter((_, index) => allowed[index]);
-    if (key.get() === asked) sessionStorage.setItem(kScopesItem, scopes.join(' '));
-    return scopes;
-  },
   status: (signal?: AbortSignal) => json<T.Status>('/admin/v1/status', { signal }),
   memory: (signal?: AbortSignal) => json<T.MemoryStatus>('/admin/v1/journal' + ofModel(), { signal }),
   tables: (signal?: AbortSignal) => json<T.Tables>('/admin/v1/tables' + ofModel(), { signal }),
@@ -178,6 +144,8 @@ export const api = {
   cancelOperation: (id: number) => json<T.Operation>(`/admin/v1/operations/${id}`, { method: 'DELETE' }),
   config: (signal?: AbortSignal) => json<Record<string, unknown>>('/admin/v1/config', { signal }),
 
+  // The key that asks, and what it may do.
+  self: (signal?: AbortSignal) => json<T.Self>('/admin/v1/keys/self', { signal }),
   keys: (signal?: AbortSignal) => json<T.Keys>('/admin/v1/keys', { signal }),
   createKey: (body: T.NewKey) => json<T.CreatedKey>('/admin/v1/keys', { body }),
   revokeKey: (id: string) => json<unknown>(`/admin/v1/keys/${at(id)}`, { method: 'DELETE' }),

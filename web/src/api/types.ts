@@ -403,6 +403,11 @@ export interface ApiKey {
   limits: KeyLimits;
   overlays: string[];
 }
+// Who asks; key is null where none is needed.
+export interface Self {
+  scopes: Scope[];
+  key: Pick<ApiKey, 'id' | 'name' | 'expires_at' | 'limits' | 'overlays'> | null;
+}
 export interface Keys {
   keys: ApiKey[];
 }

@@ -9,8 +9,6 @@ import { asApiError } from './resource.svelte';
 
 export type Entry = 'asking' | 'open' | 'signed-out' | 'signed-in' | 'offline';
 
-const kAll: Scope[] = ['generate', 'read', 'edit', 'operate'];
-
 class Session {
   entry = $state<Entry>('asking');
   scopes = $state.raw<Set<Scope>>(new Set());
@@ -23,19 +21,17 @@ class Session {
 
   // Asks the server again; 'signed-out' means that it wants a (better) key.
   async check(): Promise<Entry> {
-    try {
-      models.take((await api.models()).data.map(({ id }) => id));
-    } catch (failure) {
-      const error = asApiError(failure);
-      if (error.failure === 'unauthorized') return (this.entry = 'signed-out');
-      if (error.failure === 'offline') return (this.entry = 'offline');
-      // Any other answer (403: a key without that scope, 503: no model yet) is one to a known key.
-    }
     const signedIn = key.get() !== '';
     try {
-      this.scopes = new Set(signedIn ? await api.scopes() : kAll);
+      this.scopes = new Set((await api.self()).scopes);
     } catch (failure) {
       return (this.entry = asApiError(failure).failure === 'unauthorized' ? 'signed-out' : 'offline');
+    }
+    try {
+      if (this.may('generate')) models.take((await api.models()).data.map(({ id }) => id));
+    } catch (failure) {
+      if (asApiError(failure).failure === 'offline') return (this.entry = 'offline');
+      // Any other answer (503: no model yet) is one to a known key.
     }
     await this.refresh();
     return (this.entry = signedIn ? 'signed-in' : 'open');
