@@ -2,6 +2,7 @@
 // A real daemon with the bundled model, and a real browser looking at its dashboard.
 import fs from 'node:fs';
 import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
@@ -15,6 +16,18 @@ const dist = path.join(root, 'web/dist');
 // `settings` and `config` as Daemon.start has them.
 export function startDaemon({ settings = [], model: directory = model, ...more } = {}) {
   return Daemon.start({ model: directory, settings: [`web.root=${dist}`, ...settings], ...more });
+}
+
+// The bundled model with a longer context, in a directory that the caller removes: its positions are rotations, so any
+// length will do.
+export function longModel() {
+  const parent = fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-ui-'));
+  const directory = path.join(parent, 'lexicon-long');
+  fs.cpSync(model, directory, { recursive: true });
+  const file = path.join(directory, 'config.json');
+  const config = JSON.parse(fs.readFileSync(file, 'utf8'));
+  fs.writeFileSync(file, JSON.stringify({ ...config, max_position_embeddings: 16384 }));
+  return { directory, remove: () => fs.rmSync(parent, { recursive: true, force: true }) };
 }
 
 export function findChromium() {
