@@ -35,13 +35,14 @@ export function findChromium() {
   return places.find((place) => place && fs.existsSync(place));
 }
 
-export function launch() {
+export function launch(more = {}) {
   // The sandbox needs rights that containers and root do not have; every page here is our own.
-  return chromium.launch({ executablePath: findChromium(), args: ['--no-sandbox', '--force-color-profile=srgb'] });
+  return chromium.launch({ executablePath: findChromium(), args: ['--no-sandbox', '--force-color-profile=srgb'], ...more });
 }
 
-// A page that fails the test on anything it should not do: errors, violated policy, requests to elsewhere.
-export async function openPage(browser, url, { theme = 'light', width = 1280, height = 860, language = 'en-US', key = null } = {}) {
+// A page that fails the test on anything it should not do: errors, violated policy, requests to elsewhere. `scopes`: those of
+// `key`, which the page then does not find out by itself.
+export async function openPage(browser, url, { theme = 'light', width = 1280, height = 860, language = 'en-US', key = null, scopes = null } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: language, reducedMotion: 'reduce' });
   const page = await context.newPage();
   page.complaints = [];
@@ -54,6 +55,7 @@ export async function openPage(browser, url, { theme = 'light', width = 1280, he
     if (!request.url().startsWith(url) && !/^(data|blob):/.test(request.url())) page.complaints.push(`request: ${request.url()}`);
   });
   if (key) await context.addInitScript((value) => sessionStorage.setItem('engramd.key', value), key);
+  if (scopes) await context.addInitScript((value) => sessionStorage.setItem('engramd.scopes', value), scopes.join(' '));
   page.show = async (hash) => {
     await page.goto(`${url}/ui/#/${hash}`);
     await page.getByRole('heading', { level: 1 }).waitFor();
