@@ -54,7 +54,6 @@ export const microscope = {
   lens: 'Logit lens',
   lensLead: 'The best next token when the model is read out after each layer.',
   lensKl: 'KL to the end',
-  lensLong: (most: number) => `There is no lens for texts of more than ${most.toLocaleString('en-US')} tokens.`,
   from: 'from',
   added: 'Added to the stream',
   addedOf: (share: string) => `${share} of the stream's norm`,

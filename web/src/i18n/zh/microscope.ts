@@ -55,7 +55,6 @@ export const microscope: Messages['microscope'] = {
   lens: 'Logit 透镜',
   lensLead: '在每一层之后读出时，最可能的下一个词元。',
   lensKl: '与最终分布的 KL',
-  lensLong: (most) => `超过 ${count(most)} 个词元的文本没有透镜。`,
   added: '加入流中的量',
   addedOf: (share) => `流范数的 ${share}`,
   from: '来自',
