@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// POST /admin/v1/inspect: a close look at what memory does at every token of a prompt.
+// POST /admin/v1/inspect: a close look at what memory does at the tokens of a prompt.
 #include <spdlog/fmt/fmt.h>
 
 #include <cmath>
@@ -17,9 +17,10 @@
 namespace engram {
 namespace {
 
-// Each token costs a product with the output head per layer, and some kilobytes of answer.
-constexpr uint32_t kMaxTokens = 4096;
+// Of one request. Each costs a product with the output head per layer, and some kilobytes of answer.
+constexpr uint32_t kMaxInspected = 4096;
 constexpr int64_t kMaxTop = 20;
+constexpr int64_t kWholePrompt = UINT32_MAX;  // `count` where none is given
 
 // Runs the prompt with memory, and without it to compare, and writes both once they are done.
 class InspectReply final : public ReplySource {
@@ -60,7 +61,7 @@ class InspectReply final : public ReplySource {
   struct Run {
     GenerationId id = 0;
     bool done = false;
-    std::vector<PositionTrace> traces;  // [tokens]
+    std::vector<PositionTrace> traces;  // [tokens from InspectParams::from on]
   };
   std::string Body() const;
   void AppendPosition(std::string& out, size_t t) const;
@@ -156,7 +157,8 @@ void InspectReply::AppendRows(std::string& out, const std::vector<uint64_t>& row
 }
 
 void InspectReply::AppendPosition(std::string& out, size_t t) const {
-  const PositionTrace& on = runs_[0].traces[t];
+  const size_t index = t - request_.inspect->from;
+  const PositionTrace& on = runs_[0].traces[index];
   const int32_t token = request_.prompt[t];
   out += fmt::format("{{\"position\":{},\"token\":{},\"text\":", t, token) +
          JsonQuote(TokenText(engine_->model().tokenizer(), token));
@@ -179,7 +181,7 @@ void InspectReply::AppendPosition(std::string& out, size_t t) const {
   AppendLens(out, on.lens);
   if (runs_.size() > 1) {
     out += ",\"off\":{\"lens\":";
-    AppendLens(out, runs_[1].traces[t].lens);
+    AppendLens(out, runs_[1].traces[index].lens);
     out += '}';
   }
   out += '}';
@@ -196,8 +198,8 @@ std::string InspectReply::Body() const {
   out += "],\"tokens\":";
   AppendInts(out, request_.prompt);
   out += ",\"positions\":[";
-  for (size_t t = 0; t < request_.prompt.size(); ++t) {
-    if (t > 0) out += ',';
+  for (size_t t = request_.inspect->from; t < request_.prompt.size(); ++t) {
+    if (t > request_.inspect->from) out += ',';
     AppendPosition(out, t);
   }
   out += "]}\n";
@@ -216,15 +218,22 @@ Result<std::unique_ptr<ReplySource>> Inspect(const EngineDirectory& engines, con
   look.inspect->top = static_cast<uint32_t>(fields.Int("top", 5, 0, kMaxTop));
   const bool compare = fields.Bool("compare", true);
   const bool add_special_tokens = fields.Bool("add_special_tokens", true);
+  look.inspect->from = static_cast<uint32_t>(fields.Int("from", 0, 0, UINT32_MAX));
+  const auto count = static_cast<size_t>(fields.Int("count", kWholePrompt, 1, kWholePrompt));
   const boost::json::value* prompt = fields.Value("prompt");
   if (prompt == nullptr) fields.Fail("prompt", "is required");
   ENGRAM_CHECK_OK(fields.Finish());
   ENGRAM_TRY(auto prompts, ReadPrompts(*prompt, model.tokenizer(), add_special_tokens, limits, /*max_prompts=*/1));
   look.prompt = std::move(prompts.front());
-  const size_t most = std::min<size_t>(kMaxTokens, limits.max_positions);
-  if (look.prompt.size() > most)
-    return InvalidArgument(fmt::format("the prompt has {} tokens, at most {} are inspected", look.prompt.size(), most),
-                           "prompt");
+  const size_t from = look.inspect->from;
+  if (from >= look.prompt.size())
+    return InvalidArgument(fmt::format("from is {}, the prompt has {} tokens", from, look.prompt.size()), "from");
+  // What comes after the window has no part in it.
+  if (count < look.prompt.size() - from) look.prompt.resize(from + count);
+  if (look.prompt.size() - from > kMaxInspected)
+    return InvalidArgument(fmt::format("{} tokens are to be inspected, at most {} are at once (\"from\", \"count\")",
+                                       look.prompt.size() - from, kMaxInspected),
+                           count == kWholePrompt ? "prompt" : "count");
   look.request_id = request.request_id;
   look.client = request.client;
   AttachKeyOverlays(request.key.get(), fields, model, look.memory);

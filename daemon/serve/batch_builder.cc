@@ -62,7 +62,8 @@ bool BatchBuilder::AddPrefill(Generation& generation, uint32_t budget, uint32_t&
   const uint32_t begin = generation.num_prefilled;
   uint32_t count = std::min({static_cast<uint32_t>(request.prompt.size()) - begin, limits_.prefill_chunk, budget});
   if (request.prompt_logprobs) count = std::min(count, logits_budget);
-  if (request.inspect) count = std::min(count, limits_.inspect_chunk);
+  const bool looks = generation.looks_closely();
+  if (request.inspect) count = std::min(count, looks ? limits_.inspect_chunk : request.inspect->from - begin);
   if (count == 0) return false;
   const auto by_token = [](const GuardedMatch& match, uint32_t token) { return match.token < token; };
   const auto& matches = generation.prompt_guarded;
@@ -74,7 +75,7 @@ bool BatchBuilder::AddPrefill(Generation& generation, uint32_t budget, uint32_t&
   owner.prefill = true;
   uint8_t* wants = batch.wants_logits.data() + owner.first_token;
   const bool last = begin + count == request.prompt.size();
-  if (request.inspect) {
+  if (looks) {
     batch.wants_lens = true;
     owner.num_logits = count;
     std::fill_n(wants, count, uint8_t{1});
@@ -100,7 +101,7 @@ void BatchBuilder::Build(std::span<const std::unique_ptr<Generation>> running, B
   for (const std::unique_ptr<Generation>& generation : running) {
     if (generation->finished) continue;
     if (!generation->prefilled()) {
-      if (!generation->request.inspect) {
+      if (!generation->looks_closely()) {
         prefilling_.push_back(generation.get());
       } else if (inspected == nullptr) {
         inspected = generation.get();

@@ -5,7 +5,7 @@
 // of the token budget goes to prompts, one chunk after another: clients take turns from one step to the next, each
 // client's prompts in order of arrival. A sequence has at most one chunk in a step.
 //
-// A prompt to be inspected is run in small steps of its own, between two of the others, so that what looking costs in
+// The tokens of a prompt that are inspected run in small steps of their own, between two of the others, so that what looking costs in
 // time and memory is bounded.
 #pragma once
 

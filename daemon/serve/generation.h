@@ -37,9 +37,10 @@ struct MemoryParams {
   bool skip_on_error = false;         // rows cannot be read: go on without memory, rather than fail
 };
 
-// A close look at every prompt position; nothing is generated (max_tokens is 0) and prompt_logprobs is off.
+// A close look at the prompt's positions; nothing is generated (max_tokens is 0) and prompt_logprobs is off.
 struct InspectParams {
-  uint32_t top = 5;  // likeliest tokens reported per layer
+  uint32_t top = 5;   // likeliest tokens reported per layer
+  uint32_t from = 0;  // the first position looked at, below the prompt's length; those before it run as any prompt's
 };
 
 struct GenerationRequest {
@@ -100,7 +101,7 @@ struct GenerationEvent {
   uint32_t choice = 0;
 
   // kPrompt, only if logprobs or traces of the prompt were asked for: one entry per prompt position (the first logprob
-  // is empty).
+  // is empty), of traces those from InspectParams::from on.
   std::vector<std::optional<TokenLogprob>> prompt_logprobs;
   std::vector<PositionTrace> prompt_traces;
 

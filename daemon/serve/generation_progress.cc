@@ -42,13 +42,14 @@ void GenerationProgress::TakePrefill(const SliceOwner& owner, const StepResult& 
   Generation& generation = *owner.generation;
   const GenerationRequest& request = generation.request;
   const uint32_t begin = generation.num_prefilled;
-  const bool traced = generation.traces_gates || generation.traces_rows || request.inspect.has_value();
+  const bool looks = generation.looks_closely();
+  const bool traced = request.inspect ? looks : generation.traces_gates || generation.traces_rows;
   for (uint32_t i = 0; traced && i < owner.num_tokens; ++i) {
     generation.prompt_traces.push_back(TracePosition(
         layout_, generation.traces_gates ? step.output.gates : nullptr, step.num_tokens, owner.first_token + i,
         generation.traces_rows ? generation.prompt_row_ids.data() + size_t{begin + i} * layout_.ids_per_token
                                : nullptr));
-    if (!request.inspect) continue;
+    if (!looks) continue;
     if (Status seen = Inspect(owner, i, step, generation.prompt_traces.back()); !seen)
       return Fail(generation, std::move(seen).error());
   }

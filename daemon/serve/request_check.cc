@@ -95,6 +95,9 @@ Status CheckRequest(const GenerationRequest& request, const RequestLimits& limit
   if (request.inspect && (request.max_tokens != 0 || request.num_choices != 1 || request.prompt_logprobs))
     return InvalidArgument("a prompt that is inspected is not continued and has no other log-probabilities",
                            "max_tokens");
+  if (request.inspect && request.inspect->from >= request.prompt.size())
+    return InvalidArgument(
+        fmt::format("from is {}, the prompt has {} tokens", request.inspect->from, request.prompt.size()), "from");
   ENGRAM_CHECK_OK(CheckMemory(request.memory));
   return CheckSampling(request.sampling, limits.vocab_size);
 }

@@ -92,6 +92,8 @@ struct Generation {
   SteadyTime admitted_at;
 
   bool prefilled() const { return num_prefilled == request.prompt.size(); }
+  // Whether the next tokens of the prompt are to be inspected.
+  bool looks_closely() const { return request.inspect && num_prefilled >= request.inspect->from; }
   // Of a choice that decodes: some of what the backbone's sequence had is to be run again before its next token.
   bool replays(const Choice& choice) const {
     return choice.num_processed + 1 < request.prompt.size() + choice.tokens.size();

@@ -45,6 +45,33 @@ for (const name of vectorModels) {
       }
     });
 
+    await t.test('a window of a prompt is as in the whole', async () => {
+      const { prompt } = cases.reduce((longest, testCase) => (testCase.prompt.length > longest.prompt.length ? testCase : longest));
+      const whole = (await daemon.post('/admin/v1/inspect', { prompt })).json.positions;
+      const half = Math.floor(prompt.length / 2);
+      for (const [from, count] of [[0, 1], [1, 2], [half, 3], [prompt.length - 1, 1], [half, undefined], [1, 100_000]]) {
+        const end = Math.min(prompt.length, from + (count ?? prompt.length));
+        const { status, json } = await daemon.post('/admin/v1/inspect', { prompt, from, count });
+        assert.equal(status, 200, JSON.stringify(json));
+        assert.deepEqual(json.tokens, prompt.slice(0, end));
+        assert.deepEqual(json.positions.map(({ position }) => position), prompt.slice(from, end).map((_, at) => from + at));
+        json.positions.forEach((position, at) => {
+          const wanted = whole[from + at];
+          assert.equal(position.token, wanted.token);
+          assert.deepEqual(position.rows, wanted.rows);
+          for (const layer of layers) {
+            position.gates[layer].forEach((gate, s) => near(gate, wanted.gates[layer][s], 1e-4, `gate ${from + at}`));
+            position.memory_norms[layer].forEach((norm, s) => near(norm, wanted.memory_norms[layer][s], 1e-3, `norm ${from + at}`));
+          }
+          position.lens.forEach(({ kl, top }, layer) => {
+            near(kl, wanted.lens[layer].kl, 1e-3, `kl ${from + at}`);
+            near(top[0].p, wanted.lens[layer].top[0].p, 1e-3, `p ${from + at}`);
+          });
+          assert.equal('off' in position, 'off' in wanted);
+        });
+      }
+    });
+
     if (layers.length === 0) {
       await t.test('a plain model has no gates to count', async () => {
         assert.equal((await daemon.get('/admin/v1/gates')).status, 400);
@@ -115,7 +142,8 @@ test('groups, switches and wrong requests', async (t) => {
   assert.equal((await daemon.call('DELETE', '/admin/v1/gates/groups', { key: '127.0.0.1' })).status, 200);
   assert.equal((await daemon.call('DELETE', '/admin/v1/gates/groups', { key: '127.0.0.1' })).status, 404);
   for (const [body, param] of [
-    [{}, 'prompt'], [{ prompt: [] }, 'prompt'], [{ prompt: 'a', top: 21 }, 'top'], [{ prompt: 'a', compare: 1 }, 'compare'],
+    [{}, 'prompt'], [{ prompt: [] }, 'prompt'], [{ prompt: 'a', top: 21 }, 'top'],
+    [{ prompt: [1, 2], from: 2 }, 'from'], [{ prompt: [1, 2], from: -1 }, 'from'], [{ prompt: [1, 2], count: 0 }, 'count'], [{ prompt: 'a', compare: 1 }, 'compare'],
     [{ prompt: 'a', x: 1 }, 'x'], [{ prompt: ['a', 'b'] }, 'prompt'],
     [{ prompt: 'a', engram: { overlays: ['none'] } }, 'engram.overlays[0]'], [{ prompt: 'a', engram: { as_of: 7 } }, 'engram.as_of'],
   ]) {

@@ -151,6 +151,115 @@ test('rows by id: values by hand, zeroed, scaled, exported and imported', async 
   await page.done();
 });
 
+async function rowsOf(layer, ids) {
+  const { json } = await daemon.get(`/admin/v1/rows?layer=${layer}&ids=${ids}`);
+  return json.rows;
+}
+const chooseFile = (page, name, content) => page.getByLabel('Import …').setInputFiles({ name, mimeType: '', buffer: Buffer.from(content) });
+
+test('CSV: rows become part of the change; errors name line and column', async () => {
+  const page = await openPage(browser, daemon.url);
+  await page.show('edit');
+  const ones = Array(32).fill('0.25');
+  const line = (...cells) => cells.join(',');
+  for (const [content, error] of [
+    ['', 'it has no line of values'],
+    ['layer,row\n', 'it has no line of values'],
+    [line(1, 7, ...ones) + '\n' + line(1, 8, ...ones.slice(1), 'abc'), 'line 2, column 34: “abc” is no number'],
+    [line(1, 7, ...ones) + '\n\n' + line(1, -8, ...ones), 'line 3, column 2: “-8” is no whole number from 0 on'],
+    [line(1, 7, ...ones) + '\r\n' + line(1, 7, ...ones), 'line 2, column 2: layer 1, row 7 stands in line 1 already'],
+    [line(1, 7, ...ones.slice(1)), 'line 1, column 34: 31 values, a row of this layer has 32'],
+    [line(1, 7, ...ones, 1), 'line 1, column 35: 33 values, a row of this layer has 32'],
+    [line(1, 7), 'line 1, column 3: values are missing'],
+    [line('layer', 'column'), 'line 1, column 2: the names begin with layer, row; this is “column”'],
+    ['# of another model\n' + line(9, 7, ...ones), 'line 2, column 1: the model has no memory at layer 9, only at 1, 2'],
+    [line(2, 999999999999, ...ones), 'line 1, column 2: there is no row 999999999999; the layer has'],
+    ['\u0000\u0001<b>', 'line 1, column 1:'],
+  ]) {
+    await chooseFile(page, 'rows.csv', content);
+    await page.getByRole('alert').filter({ hasText: error }).waitFor();
+    assert.equal(await page.getByTestId('change-rows').count(), 0, error);
+  }
+  // As a spreadsheet writes it.
+  await chooseFile(page, 'rows.csv', '\ufefflayer;row;values\r\n1;7;' + ones.join(';') + '\r\n"2";"8";' + ones.map((one) => `"${one}"`).join(';') + '\r\n');
+  await page.getByText('2 edits imported.').waitFor();
+  await page.getByText('2 rows change', { exact: true }).waitFor();
+  const before = await version();
+  await page.getByRole('button', { name: 'Commit …' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Commit' }).click();
+  await page.getByText(`Version ${before + 1} is live`, { exact: false }).waitFor();
+  // Stored in the table's own format, that of its neighbours.
+  for (const [layer, id] of [[1, 7], [2, 8]]) {
+    const [row] = await rowsOf(layer, id);
+    assert.equal(row.version, before + 1);
+    assert.ok(row.values.every((value) => Math.abs(value - 0.25) < 0.01), `${row.values}`);
+  }
+  await page.done();
+});
+
+// `tensors`: name -> [type, shape, bytes].
+function safetensors(tensors, metadata) {
+  const header = metadata ? { __metadata__: metadata } : {};
+  const parts = [];
+  let at = 0;
+  for (const [name, [dtype, shape, bytes]] of Object.entries(tensors)) {
+    header[name] = { dtype, shape, data_offsets: [at, (at += bytes.byteLength)] };
+    parts.push(Buffer.from(bytes.buffer));
+  }
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([length, text, ...parts]);
+}
+const edits = (ids, value, width = 32) => ({
+  'layer.2.rows': ['I64', [ids.length], BigInt64Array.from(ids.map(BigInt))],
+  'layer.2.values': ['F32', [ids.length, width], new Float32Array(ids.length * width).fill(value)],
+});
+
+test('a safetensors file is planned and committed as it is', async () => {
+  const page = await openPage(browser, daemon.url);
+  await page.show('edit');
+  for (const [content, error] of [
+    ['short', 'it is too short for a safetensors file'],
+    ['{"edits": []}', 'its safetensors header is said to have'],
+    [Buffer.concat([Buffer.from([3, 0, 0, 0, 0, 0, 0, 0]), Buffer.from('{a}')]), 'its safetensors header is no JSON object'],
+    [safetensors({ other: ['F32', [1], new Float32Array(1)] }), 'it has no tensor layer.L.rows'],
+  ]) {
+    await chooseFile(page, 'rows.safetensors', content);
+    await page.getByRole('alert').filter({ hasText: error }).waitFor();
+    assert.equal(await page.getByTestId('change-file').count(), 0, error);
+  }
+  // What only the server can see.
+  const empty = page.getByRole('button', { name: 'Empty', exact: true });
+  const plan = page.getByRole('button', { name: 'Plan', exact: true });
+  await chooseFile(page, 'rows.safetensors', safetensors(edits([21, 22], 0.5, 31)));
+  await page.getByTestId('change-file').getByText('Layer 2: 2 rows').waitFor();
+  await plan.click();
+  await page.getByRole('alert').filter({ hasText: 'layer.2.values' }).waitFor();
+  await empty.click();
+
+  const before = await version();
+  await chooseFile(page, 'rows.safetensors', safetensors(edits([21, 22, 23], 0.5), { note: 'of the file', author: 'Ada', if_version: '0' }));
+  await page.getByText('3 edits imported.').waitFor();
+  await assertAccessible(page, 'a file');
+  // It is a change by itself.
+  await chooseFile(page, 'more.csv', '1,7,1');
+  await page.getByRole('alert').filter({ hasText: 'Empty the change first.' }).waitFor();
+  await plan.click();
+  await page.getByTestId('plan').getByText('3 rows change', { exact: false }).waitFor();
+  assert.equal(await version(), before, 'a plan changes nothing');
+  await page.getByLabel('Note').fill('from a file');
+  await page.getByRole('button', { name: 'Commit …' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Commit' }).click();
+  await page.getByText(`Version ${before + 1} is live`, { exact: false }).waitFor();
+  assert.equal(await page.getByTestId('change-file').count(), 0);
+  const { json } = await daemon.get('/admin/v1/commits?limit=1');
+  assert.equal(json.commits[0].note, 'from a file');
+  assert.equal(json.commits[0].author, 'Ada');
+  for (const row of await rowsOf(2, '21,22,23')) assert.ok(row.values.every((value) => Math.abs(value - 0.5) < 0.01), `${row.values}`);
+  await page.done();
+});
+
 test('who else reads the rows: a text is indexed from the plan', async () => {
   fs.writeFileSync(path.join(texts, 'traffic.txt'), 'The capital of Japan is Tokyo. Where is Japan? '.repeat(50));
   const page = await openPage(browser, daemon.url);

@@ -2,16 +2,16 @@
 // Both languages say everything: the same keys, nothing left in the other language, nothing English on a Chinese page.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { launch, openPage, root, startDaemon } from './support.mjs';
 
-const typescript = createRequire(path.join(root, 'web/package.json'))('typescript');
+// What vite itself translates with.
+const { build } = createRequire(path.join(root, 'web/package.json'))('esbuild');
 async function dictionary(name) {
-  const source = fs.readFileSync(path.join(root, 'web/src/i18n', `${name}.ts`), 'utf8');
-  const { outputText } = typescript.transpileModule(source, { compilerOptions: { module: 'ESNext', target: 'ES2022' } });
-  return (await import(`data:text/javascript;base64,${Buffer.from(outputText).toString('base64')}`))[name];
+  const entry = path.join(root, 'web/src/i18n', `${name}.ts`);
+  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, format: 'esm', target: 'es2022', write: false });
+  return (await import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString('base64')}`))[name];
 }
 // "nav.overview" -> its text, or its function.
 function flat(value, place = '', found = new Map()) {

@@ -109,7 +109,7 @@ for (const name of wanted) {
   await Promise.all(
     ['light', 'dark'].flatMap((theme) =>
       [['desktop', 1360, 900], ['phone', 390, 844]].map(async ([device, width, height]) => {
-        const page = await openPage(browser, url, { theme, width, height, key });
+        const page = await openPage(browser, url, { theme, width, height, key, scopes: key && ['generate', 'read', 'edit', 'operate'] });
         await page.show(at);
         await ready(page);
         // A third of the PNG's size.

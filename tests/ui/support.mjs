@@ -2,6 +2,7 @@
 // A real daemon with the bundled model, and a real browser looking at its dashboard.
 import fs from 'node:fs';
 import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
@@ -17,18 +18,31 @@ export function startDaemon({ settings = [], model: directory = model, ...more }
   return Daemon.start({ model: directory, settings: [`web.root=${dist}`, ...settings], ...more });
 }
 
+// The bundled model with a longer context, in a directory that the caller removes: its positions are rotations, so any
+// length will do.
+export function longModel() {
+  const parent = fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-ui-'));
+  const directory = path.join(parent, 'lexicon-long');
+  fs.cpSync(model, directory, { recursive: true });
+  const file = path.join(directory, 'config.json');
+  const config = JSON.parse(fs.readFileSync(file, 'utf8'));
+  fs.writeFileSync(file, JSON.stringify({ ...config, max_position_embeddings: 16384 }));
+  return { directory, remove: () => fs.rmSync(parent, { recursive: true, force: true }) };
+}
+
 export function findChromium() {
   const places = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
   return places.find((place) => place && fs.existsSync(place));
 }
 
-export function launch() {
+export function launch(more = {}) {
   // The sandbox needs rights that containers and root do not have; every page here is our own.
-  return chromium.launch({ executablePath: findChromium(), args: ['--no-sandbox', '--force-color-profile=srgb'] });
+  return chromium.launch({ executablePath: findChromium(), args: ['--no-sandbox', '--force-color-profile=srgb'], ...more });
 }
 
-// A page that fails the test on anything it should not do: errors, violated policy, requests to elsewhere.
-export async function openPage(browser, url, { theme = 'light', width = 1280, height = 860, language = 'en-US', key = null } = {}) {
+// A page that fails the test on anything it should not do: errors, violated policy, requests to elsewhere. `scopes`: those of
+// `key`, which the page then does not find out by itself.
+export async function openPage(browser, url, { theme = 'light', width = 1280, height = 860, language = 'en-US', key = null, scopes = null } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: language, reducedMotion: 'reduce' });
   const page = await context.newPage();
   page.complaints = [];
@@ -41,6 +55,7 @@ export async function openPage(browser, url, { theme = 'light', width = 1280, he
     if (!request.url().startsWith(url) && !/^(data|blob):/.test(request.url())) page.complaints.push(`request: ${request.url()}`);
   });
   if (key) await context.addInitScript((value) => sessionStorage.setItem('engramd.key', value), key);
+  if (scopes) await context.addInitScript((value) => sessionStorage.setItem('engramd.scopes', value), scopes.join(' '));
   page.show = async (hash) => {
     await page.goto(`${url}/ui/#/${hash}`);
     await page.getByRole('heading', { level: 1 }).waitFor();

@@ -1,19 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers as people read them.
 
+// Making a formatter takes longer than everything else here, and tables and hovering ask for hundreds of numbers at once.
+const formats = new Map<string, Intl.NumberFormat>();
+function written(value: number, maximumSignificantDigits?: number, notation?: 'compact'): string {
+  const name = `${maximumSignificantDigits} ${notation}`;
+  let format = formats.get(name);
+  if (!format) formats.set(name, (format = new Intl.NumberFormat('en-US', { maximumSignificantDigits, notation })));
+  return format.format(value);
+}
+
 export function number(value: number | null | undefined, digits = 3): string {
   if (value == null || Number.isNaN(value)) return '–';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e15)) return value.toExponential(2);
-  if (Number.isInteger(value)) return value.toLocaleString('en-US');
-  return value.toLocaleString('en-US', { maximumSignificantDigits: size >= 1000 ? 4 : digits });
+  if (Number.isInteger(value)) return written(value);
+  return written(value, size >= 1000 ? 4 : digits);
 }
 
 export function compact(value: number | null | undefined): string {
   if (value == null) return '–';
   if (Math.abs(value) < 10000) return number(value);
-  return value.toLocaleString('en-US', { notation: 'compact', maximumSignificantDigits: 3 });
+  return written(value, 3, 'compact');
 }
 
 export function bytes(value: number | null | undefined): string {
@@ -29,7 +38,7 @@ export function bytes(value: number | null | undefined): string {
 
 export function percent(share: number | null | undefined): string {
   if (share == null || Number.isNaN(share)) return '–';
-  return `${(share * 100).toLocaleString('en-US', { maximumSignificantDigits: 3 })} %`;
+  return `${written(share * 100, 3)} %`;
 }
 
 export function seconds(value: number | null | undefined): string {

@@ -76,11 +76,13 @@ export async function contrast(of: Look, length: number, engram: EngramOptions, 
   };
 }
 
-// Answers grow by kilobytes a token.
-export const kMostInspected = 1024;
+// A close look comes in stretches: its answer grows by kilobytes a token, and a long text has ten thousand.
+export const kStretch = 256;
+export const stretchOf = (position: number): number => position - (position % kStretch);
 
-// By position; null where there are too many.
-export async function inspect(of: Look, engram: EngramOptions, signal: AbortSignal): Promise<InspectedPosition[] | null> {
-  if (of.views.length > kMostInspected) return null;
-  return (await api.inspect({ prompt: of.ids.slice(0, of.views.length), engram, top: 3 }, signal)).positions;
+// The positions of the stretch that begins at `from`, of the memory that was looked at.
+export async function inspect(of: Look, from: number, engram: EngramOptions, signal: AbortSignal): Promise<InspectedPosition[]> {
+  const prompt = of.ids.slice(0, Math.min(of.views.length, from + kStretch));
+  const pinned = of.layers.length && of.version !== null ? { as_of: of.version, ...engram } : engram;
+  return (await api.inspect({ prompt, from, engram: pinned, top: 3 }, signal)).positions;
 }

@@ -58,7 +58,7 @@ async function errorOf(response: Response): Promise<ApiError> {
 
 export interface RequestOptions {
   method?: string;
-  body?: unknown;
+  body?: unknown; // sent as JSON; a Blob as the safetensors file it is
   signal?: AbortSignal;
   headers?: Record<string, string>;
 }
@@ -67,13 +67,14 @@ export interface RequestOptions {
 export async function send(path: string, options: RequestOptions = {}): Promise<Response> {
   const headers: Record<string, string> = { ...options.headers };
   if (key.get()) headers.authorization = `Bearer ${key.get()}`;
-  if (options.body !== undefined) headers['content-type'] = 'application/json';
+  const isFile = options.body instanceof Blob;
+  if (options.body !== undefined) headers['content-type'] = isFile ? 'application/x-safetensors' : 'application/json';
   let response: Response;
   try {
     response = await fetch(path, {
       method: options.method ?? (options.body === undefined ? 'GET' : 'POST'),
       headers,
-      body: options.body === undefined ? undefined : JSON.stringify(options.body),
+      body: options.body === undefined ? undefined : isFile ? (options.body as Blob) : JSON.stringify(options.body),
       signal: options.signal,
       cache: 'no-store',
       credentials: 'same-origin',
@@ -120,6 +121,8 @@ export const api = {
     json<T.Diff>('/admin/v1/commits/diff' + ofModel({ from, to }), { signal }),
   commit: (body: T.CommitBody) => json<T.Committed>('/admin/v1/commits' + ofModel(), { body }),
   plan: (body: T.CommitBody) => json<T.Plan>('/admin/v1/commits' + ofModel(), { body: { ...body, plan: true } }),
+  commitFile: (file: Blob) => json<T.Committed>('/admin/v1/commits' + ofModel(), { body: file }),
+  planFile: (file: Blob) => json<T.Plan>('/admin/v1/commits' + ofModel(), { body: file }), // whose metadata asks for a plan
   rollback: (to: number, note: string) => json<T.Committed>('/admin/v1/rollback' + ofModel(), { body: { to, note } }),
   overlays: (signal?: AbortSignal) => json<T.Overlays>('/admin/v1/overlays' + ofModel(), { signal }),
   overlay: (name: string, signal?: AbortSignal) =>

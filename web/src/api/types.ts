@@ -330,6 +330,7 @@ export interface InspectBody {
   model?: string;
   prompt: string | number[];
   engram?: EngramOptions;
+  from?: number; // position
   top?: number;
   compare?: boolean;
 }
