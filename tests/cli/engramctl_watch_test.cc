@@ -250,7 +250,7 @@ TEST_F(EngramctlWatchTest, TextFollowsAGrammarOrASchema) {
   EXPECT_EQ(generate({"--schema", grammar}).status, 2);
   EXPECT_EQ(generate({"--schema", "-"}).status, 2);
   EXPECT_EQ(generate({"--grammar", grammar + "x"}).status, 1);
-  const Outcome wrong = generate({"--grammar", Write("wrong.gbnf", "root ::= ")});
+  const Outcome wrong = generate({"--grammar", Write("wrong.gbnf", "root ::= (")});
   EXPECT_EQ(wrong.status, 1);
   EXPECT_THAT(wrong.err, HasSubstr("HTTP 400"));
 }
