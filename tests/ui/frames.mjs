@@ -49,7 +49,7 @@ function watch() {
   requestAnimationFrame(frame);
 }
 
-// Milliseconds of processor time of each task on pages' main threads during `work`.
+// Milliseconds of processor time of each task on pages' main threads during `work`. Tracing itself takes some of both.
 async function tasksDuring(session, work) {
   const events = [];
   const collect = ({ value }) => events.push(...value);
@@ -80,20 +80,20 @@ const phases = {
   },
   scroll: async (page) => {
     await page.mouse.move(...(await middle(page)));
-    for (let step = 0; step < 150; ++step) await page.mouse.wheel(0, step < 100 ? 300 : -600);
+    for (let step = 0; step < 60; ++step) await page.mouse.wheel(0, step < 40 ? 300 : -600);
   },
   hover: async (page) => {
     const [x, y] = await middle(page);
-    for (let step = 0; step < 150; ++step) await page.mouse.move(x + ((step * 37) % 400) - 200, y + ((step * 23) % 240) - 120);
+    for (let step = 0; step < 60; ++step) await page.mouse.move(x + ((step * 37) % 400) - 200, y + ((step * 23) % 240) - 120);
   },
   layers: async (page) => {
     const layer = page.getByLabel('Layer');
-    for (let step = 0; step < 30; ++step) await layer.selectOption({ index: step % 3 });
+    for (let step = 0; step < 15; ++step) await layer.selectOption({ index: step % 3 });
   },
   keys: async (page) => {
     await page.getByTestId('strip').focus();
     await page.keyboard.press('Home');
-    for (let step = 0; step < 100; ++step) await page.keyboard.press(step < 50 ? 'PageDown' : 'ArrowRight');
+    for (let step = 0; step < 60; ++step) await page.keyboard.press(step < 30 ? 'PageDown' : 'ArrowRight');
   },
 };
 async function middle(page) {
@@ -124,6 +124,7 @@ for (let round = 0; round < rounds; ++round) {
     }
     await page.done();
     await daemon.stop();
+    console.log(`round ${round + 1} of ${rounds}: ${dist}`);
   }
 }
 await browser.close();
