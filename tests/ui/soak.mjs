@@ -96,7 +96,7 @@ async function open(name) {
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
-say(`${new Date().toISOString()}: ${(rounds * (pages.length + 1) * (turn_s + 3)) / 60} minutes of turns, then ${minutes} minutes with ${pages.join(', ')} open; ${rate} requests/s`);
+say(`${new Date().toISOString()}: ${((rounds * (pages.length + 1) * (turn_s + 3)) / 60).toFixed(1)} minutes of turns, then ${minutes} minutes with ${pages.join(', ')} open; ${rate} requests/s`);
 await sleep(5000);
 
 // ---- Turns
