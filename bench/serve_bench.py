@@ -7,7 +7,8 @@
         --format fp8_e4m3_ue8m0 --out /tmp/m/l$layer.ngt; done
     bench/serve_bench.py --model /tmp/m --text /usr/share/vim/vim90/doc/*.txt
 
-The contestants are started in turn, --rounds times, with the same prompts; medians are printed. Baselines: `memory` is
+Both contestants run side by side, idle while the other is measured, and take turns at every measurement, since the speed
+of a shared machine shifts within seconds; medians of all turns are printed, and of the ratios of turns. Baselines: `memory` is
 a full copy of the tables, which must fit; `computed` is a store of the same rows that computes each on demand, for
 machines where they do not. Cold: the first prompts after a start with an empty cache. Warm: after --warm tokens of other
 text. Decoding continues real text, but what a model with random weights then says is not text: nearly all its n-grams
@@ -139,30 +140,28 @@ def measure(daemon, results, name, tokens, work):
     )
 
 
-def run(args, daemon, ids, results):
+def parts(args, ids):
+    """What is measured, in order: (name or None, tokens, work of a daemon). Every daemon gets the same text."""
     text = Text(ids)
-    measure(daemon, results, "prefill cold", 2000, lambda: daemon.generate(text.take(2000), 1, 1))
-    measure(daemon, results, "decode 1 cold", args.tokens, lambda: daemon.generate(text.take(16), args.tokens, 1))
-    left = args.warm
-    while left > 0:
-        daemon.generate(text.take(2000), 1, 1)
-        left -= 2000
-    prompts = [text.take(2000) for _ in range(args.prompts)]
-    measure(
-        daemon, results, "prefill", 2000 * len(prompts), lambda: [daemon.generate(prompt, 1, 1) for prompt in prompts]
-    )
-    for turn in range(args.repeat):
-        start = text.take(16)
-        measure(daemon, results, "decode 1", args.tokens, lambda: daemon.generate(start, args.tokens, turn))
-    for turn in range(args.repeat):
-        starts = [text.take(16) for _ in range(8)]
-        measure(
-            daemon,
-            results,
-            "decode 8",
-            8 * args.tokens,
-            lambda: together(lambda i: daemon.generate(starts[i], args.tokens, 8 * turn + i), 8),
+
+    def prefill(count):
+        prompts = [text.take(2000) for _ in range(count)]
+        return 2000 * count, lambda daemon: [daemon.generate(prompt, 1, 1) for prompt in prompts]
+
+    def decode(streams, seed):
+        starts = [text.take(16) for _ in range(streams)]
+        return streams * args.tokens, lambda daemon: together(
+            lambda i: daemon.generate(starts[i], args.tokens, seed + i), streams
         )
+
+    yield "prefill cold", *prefill(1)
+    yield "decode 1 cold", *decode(1, 0)
+    yield None, *prefill(args.warm // 2000)
+    for _ in range(args.prompts):
+        yield "prefill", *prefill(1)
+    for turn in range(args.repeat):
+        yield "decode 1", *decode(1, 100 + turn)
+        yield "decode 8", *decode(8, 200 + 8 * turn)
 
 
 def main():
@@ -195,17 +194,24 @@ def main():
     results = {name: {} for name in contestants}
     ids = None
     for number in range(args.rounds):
-        for name, memory in contestants.items():
-            daemon = Daemon(args, memory)
-            if ids is None:
-                ids = []
-                for path in args.text:
-                    with open(path, encoding="utf-8", errors="ignore") as file:
-                        # Pieces that a request can carry.
-                        text = file.read()
-                        for start in range(0, len(text), 100_000):
-                            ids += daemon.call("POST", "/tokenize", {"prompt": text[start : start + 100_000]})["tokens"]
-            run(args, daemon, ids, results[name])
+        daemons = {name: Daemon(args, memory) for name, memory in contestants.items()}
+        if ids is None:
+            ids = []
+            for path in args.text:
+                with open(path, encoding="utf-8", errors="ignore") as file:
+                    text = file.read()
+                # Pieces that a request can carry.
+                for start in range(0, len(text), 100_000):
+                    body = {"prompt": text[start : start + 100_000]}
+                    ids += next(iter(daemons.values())).call("POST", "/tokenize", body)["tokens"]
+        for turn, (part, tokens, work) in enumerate(parts(args, ids)):
+            # Who comes first takes turns too.
+            for name in list(daemons)[:: 1 if turn % 2 == 0 else -1]:
+                if part is None:
+                    work(daemons[name])
+                else:
+                    measure(daemons[name], results[name], part, tokens, lambda: work(daemons[name]))
+        for name, daemon in daemons.items():
             print(
                 f"round {number + 1}, {name}: started in {daemon.start_s:.1f} s, {daemon.resident_bytes() / 2**20:.0f} MiB"
                 f" resident, load {os.getloadavg()[0]:.1f}",
@@ -220,7 +226,9 @@ def main():
             name: {key: statistics.median(entry[key] for entry in results[name][part]) for key in results[name][part][0]}
             for name in contestants
         }
-        ratio = median[ours]["tokens_per_s"] / median[base]["tokens_per_s"]
+        ratio = statistics.median(
+            mine["tokens_per_s"] / theirs["tokens_per_s"] for mine, theirs in zip(results[ours][part], results[base][part])
+        )
         print(
             f"{part:14} {median[base]['tokens_per_s']:24.1f} {median[ours]['tokens_per_s']:10.1f} {ratio:7.3f}"
             f" {median[ours]['hit_percent']:7.1f} {median[ours]['stall_percent']:8.2f}"
