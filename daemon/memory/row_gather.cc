@@ -21,6 +21,10 @@ namespace {
 
 constexpr uint64_t kAlignment = 64;
 
+// serving.max_batch_tokens unless it is set. Room for a batch of so many is taken at once, so that the process is as
+// large when its models have been loaded as it will be when it computes; larger batches take more when they come.
+constexpr uint64_t kUsualTokens = 512;
+
 void Add(std::atomic<uint64_t>& counter, uint64_t n) {
   counter.fetch_add(n, std::memory_order_relaxed);
 }
@@ -61,6 +65,17 @@ Result<std::shared_ptr<RowGather>> RowGather::Create(const std::vector<GatherLay
                                                      uint32_t row_bytes, uint64_t inline_rows,
                                                      std::chrono::milliseconds read_timeout) {
   std::shared_ptr<RowGather> gather(new RowGather(layers, num_columns, row_bytes, inline_rows, read_timeout));
+  try {
+    const uint64_t num_rows = kUsualTokens * num_columns;
+    for (const auto& layer : gather->layers_) layer->buffer.Reserve(num_rows * row_bytes);
+    gather->ids_.resize(num_rows);
+    gather->unique_.resize(num_rows);
+    gather->index_.resize(num_rows);
+    gather->patches_.resize(num_rows);
+    gather->scratch_.rows.resize(std::min<uint64_t>(kReadRows, num_rows) * row_bytes);
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("no memory for the rows of a batch");
+  }
   ENGRAM_TRY(gather->worker_, LeavableThread::Start("rows-0", [gather] { gather->Work(); }));
   return StopWhenDropped(std::move(gather));
 }
