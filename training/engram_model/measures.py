@@ -3,6 +3,7 @@
 import collections
 from typing import Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 
 from .inference import forward, greedy
@@ -76,6 +77,15 @@ def entity_spans(t: Tokenizer, tokens: Sequence[int], entities: Sequence[str]) -
         if last is not None:
             spans.append((min(i for end, i in ends.items() if end > begin), last))
     return spans
+
+
+def _is_function(text: str) -> bool:
+    return text.lower() in FUNCTION_WORDS or not any(c.isalnum() for c in text)
+
+
+def function_tokens(t: Tokenizer) -> np.ndarray:
+    """bool [vocab]: tokens that are a function word, or neither letter nor digit."""
+    return np.array([_is_function(t.decode([i]).strip()) for i in range(t.size)])
 
 
 def token_kinds(t: Tokenizer, tokens: Sequence[int], entities: Sequence[str]) -> List[str]:

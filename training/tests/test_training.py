@@ -85,6 +85,26 @@ class Packing(unittest.TestCase):
         self.assertGreater(whole, 0)
         self.assertEqual(striped, {0, 1})
 
+    @unittest.skipIf(torch is None, "PyTorch is not installed")
+    def test_some_documents_have_memory_at_content_words_only(self):
+        from engram_model import measures
+
+        t = tokenizer.load(VECTORS / "tokenizer.json")
+        function = measures.function_tokens(t)
+        self.assertTrue(function[t.encode(" of")[0]] and function[t.encode(".")[0]])
+        self.assertFalse(function[t.encode("7")[0]])
+        packer = corpus.Packer(self.documents, 7, 14, 40, 4093, memory_content_only=0.5, function_tokens=function)
+        batch = packer.next_batch()
+        live = batch.kinds >= 0
+        self.assertTrue((batch.memory_on[live & ~function[batch.tokens]] == 1).all())
+        self.assertEqual(set(np.unique(batch.memory_on[live & function[batch.tokens]])), {0, 1})
+
+    def test_answers_may_weigh_less(self):
+        batch = corpus.Packer(self.documents, 7, 14, 40, 4093, prompt_weight={"reading": 0.25},
+                              answer_weight={"reading": 0.5, "fact": 0.125}).next_batch()
+        self.assertEqual(set(np.unique(batch.weights[batch.kinds == 1])), {0.25, 0.5})
+        self.assertEqual(set(np.unique(batch.weights[batch.kinds == 0])), {0.125, 1})
+
     def test_targets_positions_and_weights(self):
         batch = self.packer(14).next_batch()  # all of an epoch
         live = batch.kinds >= 0
