@@ -62,6 +62,21 @@ TEST(RequestReader, ReadsPipelinedRequestsInPiecesOfAnySize) {
   }
 }
 
+// A last chunk without a trailer and with nothing before it is shorter than the parser takes for granted.
+TEST(RequestReader, ALastChunkMayComeByteByByte) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string body : {"0\r\n\r\n", "1\r\na\r\n0\r\n\r\n", "0;x=y\r\nA: b\r\n\r\n"}) {
+    for (size_t step = 1; step <= 6; ++step) {
+      RequestReader reader(2000, 100);
+      std::string_view bytes = head;
+      ASSERT_EQ(Feed(reader, bytes, 1000), State::kBody);
+      bytes = body;
+      ASSERT_EQ(Feed(reader, bytes, step), State::kComplete) << body << " in pieces of " << step;
+      EXPECT_TRUE(bytes.empty());
+    }
+  }
+}
+
 TEST(RequestReader, LimitsHeaderAndBody) {
   const std::string head = "POST / HTTP/1.1\r\nHost: x\r\n";
   for (const size_t step : {1u, 7u, 1000u, 100'000u}) {
