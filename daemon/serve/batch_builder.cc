@@ -69,8 +69,11 @@ bool BatchBuilder::AddPrefill(Generation& generation, uint32_t budget, uint32_t&
   const auto& matches = generation.prompt_guarded;
   const auto first_match = std::lower_bound(matches.begin(), matches.end(), begin, by_token);
   const auto last_match = std::lower_bound(first_match, matches.end(), begin + count, by_token);
-  AddSlice(generation, 0, begin, {request.prompt.data() + begin, count},
-           generation.prompt_row_ids.data() + size_t{begin} * ids_per_token_, {first_match, last_match}, begin, batch);
+  // There are none without memory.
+  const uint64_t* row_ids =
+      generation.uses_memory ? generation.prompt_row_ids.data() + size_t{begin} * ids_per_token_ : nullptr;
+  AddSlice(generation, 0, begin, {request.prompt.data() + begin, count}, row_ids, {first_match, last_match}, begin,
+           batch);
   SliceOwner& owner = batch.owners.back();
   owner.prefill = true;
   uint8_t* wants = batch.wants_logits.data() + owner.first_token;
