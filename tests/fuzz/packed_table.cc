@@ -28,6 +28,7 @@ std::string MakeFile(FuzzInput input) {
   const uint32_t checksum = sdk::Crc32c(header, sdk::kPackedHeaderBytes - sdk::kPackedChecksumBytes);
   for (size_t i = 0; i < 4; ++i) header[sdk::kPackedHeaderBytes - 4 + i] = static_cast<uint8_t>(checksum >> (8 * i));
   file += input.Rest();
+  header = reinterpret_cast<uint8_t*>(file.data());
   if (kind == 1) return file;
   // With the size and the page checksums that the header asks for, if that is not too much.
   std::optional<sdk::PackedTableInfo> info;
