@@ -341,7 +341,7 @@ Status RowGather::GatherBase(Layer& layer, const BaseTables& base) {
     return Internal("row " + std::to_string(max_id) + " asked of layer " + std::to_string(table.layer()) +
                     ", whose table has " + std::to_string(table.num_rows()) + " rows");
   const uint32_t num_unique = dedupe_.Run({ids_.data(), num_ids}, unique_.data(), index_.data());
-  if (num_unique > 0) table.heat().Record({unique_.data(), num_unique});
+  if (num_unique > 0) table.heat().Record(RowHeat::Lane::kBatches, {unique_.data(), num_unique});
   // One base's rows are read to the start of where all go; of several, each would overwrite the others'.
   uint8_t* distinct = layer.buffer.data;
   if (bases_.size() > 1) {

@@ -5,8 +5,6 @@
 #include <bit>
 #include <cmath>
 #include <functional>
-#include <iterator>
-#include <limits>
 
 namespace engram {
 namespace {
@@ -17,10 +15,6 @@ uint64_t Hash(uint64_t row) {
   row = (row ^ (row >> 30)) * 0xbf58476d1ce4e5b9u;
   row = (row ^ (row >> 27)) * 0x94d049bb133111ebu;
   return row ^ (row >> 31);
-}
-
-uint32_t Saturated(uint64_t count) {
-  return static_cast<uint32_t>(std::min<uint64_t>(count, std::numeric_limits<uint32_t>::max()));
 }
 
 }  // namespace
@@ -36,14 +30,13 @@ void RowHeat::Look(std::span<const uint64_t> ids) {
   }
 }
 
-void RowHeat::Count(uint64_t row, uint64_t hash, uint32_t count) {
+void RowHeat::Count(uint64_t row, uint64_t hash, uint64_t count) {
   auto at = static_cast<uint32_t>(hash % Slots::kSize);
-  while (slots_->count[at] != 0 && slots_->row[at] != row) at = (at + 1) % Slots::kSize;
-  if (slots_->count[at] == 0) {
-    ++num_sampled_rows_;
-    slots_->row[at] = row;
-  }
-  slots_->count[at] = Saturated(uint64_t{slots_->count[at]} + count);
+  while (slots_->slot[at].count != 0 && slots_->slot[at].row != row) at = (at + 1) % Slots::kSize;
+  Slots::Slot& slot = slots_->slot[at];
+  if (slot.count == 0) ++num_sampled_rows_;
+  slot.row = row;
+  slot.count += count;
   if (num_sampled_rows_ > kMaxRows) HalveLimit();
 }
 
@@ -51,17 +44,17 @@ void RowHeat::HalveLimit() {
   const std::unique_ptr<Slots> before = std::exchange(slots_, std::make_unique<Slots>());
   num_sampled_rows_ = 0;
   ++limit_shift_;
-  for (uint32_t i = 0; i < Slots::kSize; ++i) {
-    if (before->count[i] == 0) continue;
-    const uint64_t hash = Hash(before->row[i]);
-    if (static_cast<uint32_t>(std::countl_zero(hash)) >= limit_shift_) Count(before->row[i], hash, before->count[i]);
+  for (const Slots::Slot& slot : before->slot) {
+    if (slot.count == 0) continue;
+    const uint64_t hash = Hash(slot.row);
+    if (static_cast<uint32_t>(std::countl_zero(hash)) >= limit_shift_) Count(slot.row, hash, slot.count);
   }
 }
 
 RowHeat::Report RowHeat::report() const {
   Report report;
   report.num_rows = num_rows_;
-  std::vector<uint32_t> counts;
+  std::vector<uint64_t> counts;
   uint32_t limit_shift = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -69,12 +62,18 @@ RowHeat::Report RowHeat::report() const {
     report.ranges = ranges_;
     limit_shift = limit_shift_;
     if (slots_ != nullptr)
-      std::copy_if(slots_->count.begin(), slots_->count.end(), std::back_inserter(counts),
-                   [](uint32_t count) { return count != 0; });
+      for (const Slots::Slot& slot : slots_->slot)
+        if (slot.count != 0) counts.push_back(slot.count);
   }
   if (report.sampled_reads == 0) return report;
-  const uint64_t gathers = gathers_.load(std::memory_order_relaxed);
-  report.sample_rate = static_cast<double>((gathers + kEvery - 1) / kEvery) / static_cast<double>(gathers);
+  uint64_t gathers = 0;
+  uint64_t looks = 0;
+  for (const Counter& lane : gathers_) {
+    const uint64_t count = lane.value.load(std::memory_order_relaxed);
+    gathers += count;
+    looks += (count + kEvery - 1) / kEvery;
+  }
+  report.sample_rate = static_cast<double>(looks) / static_cast<double>(gathers);
   std::sort(counts.begin(), counts.end(), std::greater<>());
   std::vector<uint64_t> up_to(counts.size() + 1, 0);  // reads of the first i sampled rows
   for (size_t i = 0; i < counts.size(); ++i) up_to[i + 1] = up_to[i] + counts[i];

@@ -41,7 +41,7 @@ TEST(RowHeat, TheFirstGatherAndOneInEveryFewIsLookedAt) {
   RowHeat heat(512);
   const std::vector<uint64_t> ids = {0, 1, 2, 511, 511, 511};
   for (uint32_t i = 0; i < 4 * RowHeat::kEvery; ++i) {
-    heat.Record(ids);
+    heat.Record(RowHeat::Lane::kBatches, ids);
     EXPECT_EQ(heat.report().sampled_reads, ids.size() * (i / RowHeat::kEvery + 1));
   }
   const RowHeat::Report report = heat.report();
@@ -57,7 +57,7 @@ TEST(RowHeat, ASmallTableIsCountedExactly) {
   // Row i of the first 100 is read 100 - i times: 5,050 reads.
   std::vector<uint64_t> ids;
   for (uint64_t row = 0; row < 100; ++row) ids.insert(ids.end(), 100 - row, row * 7);
-  heat.Record(ids);
+  heat.Record(RowHeat::Lane::kBatches, ids);
   const RowHeat::Report report = heat.report();
   ExpectAscendingToOne(report);
   EXPECT_DOUBLE_EQ(report.curve.front().first, 0.001);
@@ -73,7 +73,7 @@ TEST(RowHeat, TablesWithOneRowAndFewerRowsThanRanges) {
     RowHeat heat(rows);
     std::vector<uint64_t> ids(rows);
     std::iota(ids.begin(), ids.end(), uint64_t{0});
-    heat.Record(ids);
+    heat.Record(RowHeat::Lane::kBatches, ids);
     ExpectAscendingToOne(heat.report());
     EXPECT_EQ(Sum(heat.report()), rows);
   }
@@ -96,7 +96,8 @@ TEST(RowHeat, TheSampleOfALargeTableHasTheShapeOfTheWhole) {
       ++counts[id];
     }
     reads += ids.size();
-    for (uint32_t i = 0; i < RowHeat::kEvery; ++i) heat.Record(i == 0 ? std::span(ids) : std::span(ids).first(1));
+    for (uint32_t i = 0; i < RowHeat::kEvery; ++i)
+      heat.Record(RowHeat::Lane::kBatches, i == 0 ? std::span(ids) : std::span(ids).first(1));
   }
   const RowHeat::Report report = heat.report();
   EXPECT_EQ(report.sampled_reads, reads);
@@ -111,21 +112,22 @@ TEST(RowHeat, TheSampleOfALargeTableHasTheShapeOfTheWhole) {
   }
 }
 
-TEST(RowHeat, ThreadsCountTogether) {
+TEST(RowHeat, LanesCountTogether) {
   RowHeat heat(1u << 20);
   std::vector<std::thread> threads;
-  for (uint64_t t = 0; t < 4; ++t)
+  for (uint64_t t = 0; t < 2; ++t)
     threads.emplace_back([&heat, t] {
+      const RowHeat::Lane lane = t == 0 ? RowHeat::Lane::kBatches : RowHeat::Lane::kTokens;
       std::mt19937_64 random(t);
       std::vector<uint64_t> ids(16);
-      for (int i = 0; i < 8000; ++i) {
+      for (uint32_t i = 0; i < 64 * RowHeat::kEvery; ++i) {
         for (uint64_t& id : ids) id = random() % (1u << 20);
-        heat.Record(ids);
+        heat.Record(lane, ids);
       }
     });
   for (std::thread& thread : threads) thread.join();
   const RowHeat::Report report = heat.report();
-  EXPECT_EQ(report.sampled_reads, 4u * 8000 / RowHeat::kEvery * 16);
+  EXPECT_EQ(report.sampled_reads, 2u * 64 * 16);
   EXPECT_EQ(Sum(report), report.sampled_reads);
   EXPECT_DOUBLE_EQ(report.sample_rate, 1.0 / RowHeat::kEvery);
   ExpectAscendingToOne(report);

@@ -95,7 +95,7 @@ void TokenRowReader::TakeAtOnce(const MemoryView& view, TokenRows& rows, uint32_
     }
   }
   const auto num_ids = static_cast<uint32_t>(near_ids_.size());
-  if (num_ids > 0) chain.heat().Record(near_ids_);
+  if (num_ids > 0) chain.heat().Record(RowHeat::Lane::kTokens, near_ids_);
   found_.assign(num_ids, 0);
   if (num_ids > 0 && chain.has_near()) {
     near_rows_.resize(size_t{num_columns_} * row_bytes_);
