@@ -290,8 +290,8 @@ void BenchHitPath(const Stream& stream) {
   std::printf("hit path by token: %.1f ns a row\n", Median(real_by_token) / count * 1e9);
   // Means: what it costs, it costs in one gather of RowHeat::kEvery.
   std::printf("counting: %.3f ns a row, %.2f %% of the hit path; by token %.3f ns, %.2f %%\n",
-              Mean(counting) / count * 1e9, 100 * Mean(counting) / Mean(real),
-              Mean(counting_by_token) / count * 1e9, 100 * Mean(counting_by_token) / Mean(real_by_token));
+              Mean(counting) / count * 1e9, 100 * Mean(counting) / Mean(real), Mean(counting_by_token) / count * 1e9,
+              100 * Mean(counting_by_token) / Mean(real_by_token));
   const RowHeat::Report report = heat.report();
   std::printf("the hottest rows have of the reads:");
   for (const double wanted : {0.0001, 0.001, 0.01, 0.1})
