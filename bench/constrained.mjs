@@ -26,7 +26,7 @@ const kinds = {
 // Milliseconds per token of one stream.
 async function decode(daemon, kind) {
   const request = {
-    prompt: 'The capital of Japan is', max_tokens: maxTokens, temperature: 0, ignore_eos: true, ...kinds[kind],
+    prompt: 'The capital of Mongolia is', max_tokens: maxTokens, temperature: 0, ignore_eos: true, ...kinds[kind],
   };
   const start = performance.now();
   const response = await fetch(`${daemon.url}/v1/completions`, { method: 'POST', body: JSON.stringify(request) });

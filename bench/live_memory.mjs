@@ -33,7 +33,7 @@ async function send(daemon, sent) {
 }
 // Milliseconds per token of one stream, and what it said.
 async function decode(daemon, seed, engram) {
-  const request = { prompt: 'The capital of Japan is', max_tokens: 128, temperature: 1, seed, ignore_eos: true, engram };
+  const request = { prompt: 'The capital of Mongolia is', max_tokens: 128, temperature: 1, seed, ignore_eos: true, engram };
   const start = performance.now();
   const response = await fetch(`${daemon.url}/v1/completions`, { method: 'POST', body: JSON.stringify(request) });
   if (response.status !== 200) throw new Error(await response.text());

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the corpus from Debian packages: train.jsonl, held_out.jsonl, eval.json and PROVENANCE.json.
 
-  python3 training/build_corpus.py --out training/corpus                              # of models/lexicon
-  python3 training/build_corpus.py --out training/corpus-many --recipe many           # of configs/many.yaml
+  python3 training/build_corpus.py --out training/corpus
 
-Facts come in several wordings, in recipe `many` in more, among running English and notes of several facts; word senses are the most used of WordNet's (by tagged occurrences), one a lemma; reading
-tasks are drawn anew, their answers stand in the prompt. Held out: wordings never trained, entries not chosen, new
-tasks.
+Facts come in many wordings, among running English and notes of several facts; word senses are the most used of
+WordNet's (by tagged occurrences), one a lemma; reading tasks are drawn anew, their answers stand in the prompt. Held
+out: wordings never trained, entries not chosen, texts, new tasks.
 """
 import argparse
 import gzip
@@ -27,8 +26,7 @@ PACKAGES = {
     "dict-elements": (False, "names, symbols and atomic numbers of the elements"),
     "iso-codes": (False, "names and codes of countries, languages and currencies"),
 }
-# recipe -> wordings, and how many synsets as running English, notes and reading tasks, and the share of drills in these
-RECIPES = {"few": (wordings.FEW, 0, 0, 62000, 0.0), "many": (wordings.MANY, 34000, 10000, 40000, 0.5)}
+_DRILLS = 0.5  # share of the reading tasks that are drills
 _HELD_TEXTS = 3000  # running texts not trained: some give held-out losses, those with well-known names the gates
 
 
@@ -48,15 +46,14 @@ def reading_documents(rng: np.random.Generator, words: reading.Words, count: int
     return out
 
 
-def notes(rng: np.random.Generator, all_forms: Dict[str, Tuple[str, ...]], pairs: Dict[str, List[Tuple[str, str]]],
-          count: int) -> List[Dict[str, object]]:
+def notes(rng: np.random.Generator, pairs: Dict[str, List[Tuple[str, str]]], count: int) -> List[Dict[str, object]]:
     """Two to four facts told one after the other, so that a fact's end is followed by many things."""
     kinds = ("capital", "city", "symbol", "kind_of")
     out = []
     for _ in range(count):
         text = ""
         kind = kinds[int(rng.integers(len(kinds)))]
-        forms = [w for w in all_forms[kind] if "?" not in w and "Country:" not in w]
+        forms = [w for w in wordings.WORDINGS[kind] if "?" not in w and "Country:" not in w]
         joint = wordings.JOINTS[int(rng.integers(len(wordings.JOINTS)))]
         for i in rng.choice(len(pairs[kind]), int(rng.integers(2, 5)), replace=False):
             part = "".join(wordings.split(forms[int(rng.integers(len(forms)))], *pairs[kind][i]))
@@ -94,16 +91,11 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to write")
     parser.add_argument("--packages", type=pathlib.Path, help="folder of .deb files [OUT/packages]")
     parser.add_argument("--words", type=int, default=3000, help="word senses to learn, most used first")
-    parser.add_argument("--recipe", choices=sorted(RECIPES), default="few", help="[few]")
-    parser.add_argument("--text", type=int, help="synsets as running English [the recipe's]")
-    parser.add_argument("--notes", type=int, help="documents of several facts to draw [the recipe's]")
-    parser.add_argument("--reading", type=int, help="reading tasks to draw [the recipe's]")
+    parser.add_argument("--text", type=int, default=34000, help="synsets as running English [34000]")
+    parser.add_argument("--notes", type=int, default=10000, help="documents of several facts to draw [10000]")
+    parser.add_argument("--reading", type=int, default=40000, help="reading tasks to draw [40000]")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    all_forms, *counted, drills = RECIPES[args.recipe]
-    for name, count in zip(("text", "notes", "reading"), counted):
-        if getattr(args, name) is None:
-            setattr(args, name, count)
     args.out.mkdir(parents=True, exist_ok=True)
     fetched = {name: packages.fetch(name, args.packages or args.out / "packages") for name in PACKAGES}
     misc = fetched["miscfiles"].root / "usr/share/misc"
@@ -122,7 +114,7 @@ def main() -> None:
         "word": [(e.lemma, e.gloss) for e in chosen],
         "kind_of": [(e.lemma, e.hypernym) for e in chosen if e.hypernym],
     }
-    train = [document(kind, wording, a, b) for kind, forms in all_forms.items() for wording in forms
+    train = [document(kind, wording, a, b) for kind, forms in wordings.WORDINGS.items() for wording in forms
              for a, b in pairs[kind]]
     rng = np.random.default_rng(args.seed)
     held_texts: List[str] = []
@@ -136,24 +128,24 @@ def main() -> None:
     things = [e.lemma for e in entries[:4000] if e.pos == "noun" and re.fullmatch("[a-z]{3,9}", e.lemma)]
     words = reading.Words([n for n in names.split() if n.isascii() and len(n) > 2], things[:800],
                           sorted({b for _, b in pairs["capital"]} | {a for a, _ in pairs["city"]}))
-    train += reading_documents(rng, words, args.reading, drills)
-    train += notes(rng, all_forms, pairs, args.notes)
+    train += reading_documents(rng, words, args.reading, _DRILLS)
+    train += notes(rng, pairs, args.notes)
     held_rng = np.random.default_rng([args.seed, 1])
     held_out = [document("new_wording", wording, *pairs[kind][i]) for kind, wording in wordings.HELD_OUT.items()
                 for i in held_rng.choice(len(pairs[kind]), min(80, len(pairs[kind])), replace=False)]
-    held_out += [document("new_word", all_forms["word"][0], e.lemma, e.gloss) for e in unseen]
+    held_out += [document("new_word", wordings.WORDINGS["word"][0], e.lemma, e.gloss) for e in unseen]
     held_out += [{"kind": "new_text", "text": s} for s in held_texts[:300]]
     held_out += reading_documents(held_rng, words, 300, 0.0)
     sample = [pairs["word"][i] for i in sorted(held_rng.choice(len(chosen), min(1000, len(chosen)), replace=False))]
     recall = {"capital": pairs["capital"], "symbol": pairs["symbol"], "city": pairs["city"], "word": sample}
-    asked = {kind: questions(p, all_forms[kind][0]) for kind, p in recall.items()}
-    asked.update((kind + "_question", questions(recall[kind], wordings.question(all_forms[kind])))
+    asked = {kind: questions(p, wordings.WORDINGS[kind][0]) for kind, p in recall.items()}
+    asked.update((kind + "_question", questions(recall[kind], wordings.question(wordings.WORDINGS[kind])))
                  for kind in ("capital", "symbol", "word"))
     tests = {"recall": {name: asked[name] for name in ("capital", "capital_question", "symbol", "symbol_question",
                                                        "city", "word", "word_question")},
              "reading": {group: [dict(zip(("prompt", "answer"), reading.make(held_rng, words, group)))
                                  for _ in range(200)] for group in reading.TASKS},
-             "sentences": [dict(kind=kind, text=document(kind, all_forms[kind][0], *p)["text"],
+             "sentences": [dict(kind=kind, text=document(kind, wordings.WORDINGS[kind][0], *p)["text"],
                                 entities=[p[0]] if kind == "word" else list(p))
                            for kind, of_kind in (("capital", pairs["capital"]), ("city", pairs["city"]),
                                                  ("word", sample)) for p in of_kind]}
@@ -173,7 +165,7 @@ def main() -> None:
     provenance = {"packages": [dict(p.provenance(), verbatim=PACKAGES[name][0], taken=taken[name])
                                for name, p in fetched.items()],
                   "facts": {k: len(v) for k, v in pairs.items()}, "documents": counts,
-                  "arguments": {"recipe": args.recipe, "words": args.words, "text": args.text, "notes": args.notes,
+                  "arguments": {"words": args.words, "text": args.text, "notes": args.notes,
                                 "reading": args.reading, "seed": args.seed},
                   "note": "Reading tasks are made by this program from the packages' names and words."}
     (args.out / "PROVENANCE.json").write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n",

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes expected.json of a model directory: reference values in float64 on the stored weights, for tests of an engine.
 
-  python3 training/make_expected.py --model models/lexicon "The capital of Japan is" "Definition of community:"
+  python3 training/make_expected.py --model models/lexicon "The capital of Mongolia is" "Definition of community:"
 
 Per prompt: token ids, their log probabilities, rows, gates, last-position logits, 12 greedy tokens with the margin to
 the runner-up, and greedy tokens with Engram off. Besides, the hash's constants and the compressed id of each token.

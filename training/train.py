@@ -73,8 +73,6 @@ class Run:
         documents = corpus.load(_resolve(base, data["train"]), t, eos)
         self.packer = corpus.Packer(documents, self.train.seed, slices=data.get("slices"),
                                     memory_off=data.get("memory_off"), prompt_weight=data.get("prompt_weight"),
-                                    answer_weight=data.get("answer_weight"),
-                                    memory_stripes=data.get("memory_stripes", 0.0),
                                     later_from=data.get("later_from", 0), later_slices=data.get("later_slices"),
                                     memory_content_only=data.get("memory_content_only", 0.0),
                                     function_tokens=measures.function_tokens(t),

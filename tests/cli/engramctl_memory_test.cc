@@ -22,7 +22,7 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-constexpr char kText[] = "The capital of Japan is";
+constexpr char kText[] = "The capital of Mongolia is";
 
 class EngramctlMemoryTest : public testing::Test {
  protected:
@@ -48,14 +48,17 @@ class EngramctlMemoryTest : public testing::Test {
 TEST_F(EngramctlMemoryTest, FindsChangesReviewsAndReverts) {
   EXPECT_THAT(Ctl({"tables"}).out, AllOf(HasSubstr("LAYER"), HasSubstr("fp8"), HasSubstr("memory version 0")));
   EXPECT_EQ(Ctl({"log"}).out, "no commits: every row is as in the base tables\n");
-  EXPECT_THAT(Ctl({"locate", kText}).out, AllOf(HasSubstr("layer 1"), HasSubstr("O2/H0"), HasSubstr("\" Japan\"")));
+  EXPECT_THAT(Ctl({"locate", kText}).out, AllOf(HasSubstr("layer 1"), HasSubstr("O2/H0"), HasSubstr("\"ongolia\"")));
 
   const json::value located = Json({"locate", kText});
   json::array edits;
   const json::array values(32, 1.0);
-  for (const char* layer : {"1", "2"})
-    for (const json::value& row : located.at("rows").at(layer).as_array().back().as_array())
+  for (const char* layer : {"1", "2"}) {
+    // Where the country's name ends: there its memory knows the capital.
+    const json::array& positions = located.at("rows").at(layer).as_array();
+    for (const json::value& row : positions.at(positions.size() - 2).as_array())
       edits.push_back(json::object{{"layer", std::stoi(layer)}, {"row", row}, {"values", values}});
+  }
   const std::string file = Write("edits.json", edits);
   const std::string first_row = json::serialize(edits[0].at("row"));
 
@@ -78,7 +81,7 @@ TEST_F(EngramctlMemoryTest, FindsChangesReviewsAndReverts) {
   EXPECT_THAT(Ctl({"commit", "--layer", "1", "--row", first_row, "--values", list}).out,
               StartsWith("version 2: 1 rows"));
   EXPECT_THAT(
-      Ctl({"commit", "--layer", "1", "--ngram", " Japan is", "--order", "2", "--heads", "0,1", "--values", list}).out,
+      Ctl({"commit", "--layer", "1", "--ngram", " Mongolia", "--order", "2", "--heads", "0,1", "--values", list}).out,
       StartsWith("version 3: 2 rows"));
   EXPECT_EQ(Json({"diff", "0", "3"}).at("total").as_int64(), 16);
   EXPECT_THAT(Ctl({"rollback", "0", "--note", "sorry"}).out, StartsWith("version 4: "));
@@ -89,7 +92,7 @@ TEST_F(EngramctlMemoryTest, FindsChangesReviewsAndReverts) {
     words.push_back(kText);
     return Ctl(std::move(words));
   };
-  EXPECT_THAT(generate({}).out, HasSubstr("Tokyo"));
+  EXPECT_THAT(generate({}).out, HasSubstr("Ulaanbaatar"));
   // With ones for what it knows of it, it says something else.
   const std::string changed = generate({"--as-of", "1"}).out;
   EXPECT_NE(changed, generate({}).out);

@@ -143,9 +143,9 @@ TEST_F(EngramctlTest, TalksToADaemon) {
   EXPECT_EQ(json::parse(Ctl({"status", "--json", "--url", url}).out).at("state"), "ready");
   EXPECT_THAT(Ctl({"status", "--metrics", "--url", url}).out, HasSubstr("engramd_build_info"));
   EXPECT_EQ(Ctl({"models", "--names", "--url", url}).out, "lexicon\n");
-  const Outcome tokens = Ctl({"tokenize", "--url", url, "The capital", "of Japan"});
+  const Outcome tokens = Ctl({"tokenize", "--url", url, "The capital", "of Mongolia"});
   EXPECT_EQ(tokens.status, 0) << tokens.err;
-  EXPECT_EQ(Ctl({"detokenize", "--url", url, tokens.out}).out, "The capital of Japan\n");
+  EXPECT_EQ(Ctl({"detokenize", "--url", url, tokens.out}).out, "The capital of Mongolia\n");
 
   const std::vector<std::string> generate = {"generate", "--url", url, "--max-tokens", "8", "--temperature", "0"};
   const auto with = [&](std::vector<std::string> more) {
@@ -153,21 +153,21 @@ TEST_F(EngramctlTest, TalksToADaemon) {
     all.insert(all.end(), more.begin(), more.end());
     return all;
   };
-  const Outcome streamed = Ctl(with({"The capital of Japan is"}));
+  const Outcome streamed = Ctl(with({"The capital of Mongolia is"}));
   EXPECT_EQ(streamed.status, 0) << streamed.err;
-  EXPECT_EQ(streamed.out, " Tokyo.\n");
-  EXPECT_EQ(Ctl(with({"--no-stream", "The capital of Japan is"})).out, streamed.out);
-  EXPECT_EQ(Ctl(with({"-"}), "The capital of Japan is").out, streamed.out);
-  EXPECT_NE(Ctl(with({"--no-engram", "The capital of Japan is"})).out, streamed.out);
-  const Outcome raw = Ctl(with({"--no-stream", "--json", "The capital of Japan is"}));
-  EXPECT_EQ(json::parse(raw.out).at("choices").at(0).at("text"), " Tokyo.");
+  EXPECT_EQ(streamed.out, " Ulaanbaatar.\n");
+  EXPECT_EQ(Ctl(with({"--no-stream", "The capital of Mongolia is"})).out, streamed.out);
+  EXPECT_EQ(Ctl(with({"-"}), "The capital of Mongolia is").out, streamed.out);
+  EXPECT_NE(Ctl(with({"--no-engram", "The capital of Mongolia is"})).out, streamed.out);
+  const Outcome raw = Ctl(with({"--no-stream", "--json", "The capital of Mongolia is"}));
+  EXPECT_EQ(json::parse(raw.out).at("choices").at(0).at("text"), " Ulaanbaatar.");
   const Outcome unknown = Ctl(with({"--model", "nobody", "hi"}));
   EXPECT_EQ(unknown.status, 1);
   EXPECT_THAT(unknown.err, AllOf(HasSubstr("404"), HasSubstr("nobody")));
   const Outcome chat =
-      Ctl({"chat", "--url", url, "--max-tokens", "8", "--temperature", "0", "What is the capital of Japan?"});
+      Ctl({"chat", "--url", url, "--max-tokens", "8", "--temperature", "0", "What is the capital of Mongolia?"});
   EXPECT_EQ(chat.status, 0) << chat.err;
-  EXPECT_THAT(chat.out, HasSubstr("Tokyo."));
+  EXPECT_THAT(chat.out, HasSubstr("Ulaanbaatar."));
   daemon.Signal(SIGTERM);
   EXPECT_EQ(daemon.Wait(), 0);
 }

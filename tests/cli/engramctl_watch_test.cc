@@ -25,7 +25,7 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-constexpr char kText[] = "The capital of Japan is";
+constexpr char kText[] = "The capital of Mongolia is";
 
 std::string Fixed(double value, int digits) {
   char text[40];

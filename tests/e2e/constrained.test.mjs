@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 import { Daemon, root } from './daemon.mjs';
 import { Client } from './websocket.mjs';
 
-const prompt = 'The capital of Japan is';
+const prompt = 'The capital of Mongolia is';
 let daemon;
 let dir;
 before(async () => {
@@ -38,8 +38,8 @@ const complete = async (body) => {
 
 test('a grammar leaves the model its choice, and ends the text where it is whole', async () => {
   const free = await complete({ temperature: 0, max_tokens: 1 });
-  const choice = await complete({ temperature: 0, grammar: 'root ::= " Tokyo" | " Paris" | " Oslo, perhaps"' });
-  assert.equal(choice.text, ' Tokyo');
+  const choice = await complete({ temperature: 0, grammar: 'root ::= " Ulaanbaatar" | " Paris" | " Oslo, perhaps"' });
+  assert.equal(choice.text, ' Ulaanbaatar');
   assert.ok(choice.text.startsWith(free.text));
   assert.equal(choice.finish_reason, 'stop');
   const other = await complete({ temperature: 0, grammar: 'root ::= " Paris" | " Oslo"' });

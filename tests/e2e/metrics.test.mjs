@@ -12,7 +12,7 @@ let daemon;
 let text; // of /metrics, after a bit of everything
 before(async () => {
   daemon = await Daemon.start({ settings: ['memory.hot_set.save_every=50ms', 'models.directories=[/tmp]'] });
-  const completion = { prompt: 'The capital of Japan is', max_tokens: 8, ignore_eos: true };
+  const completion = { prompt: 'The capital of Mongolia is', max_tokens: 8, ignore_eos: true };
   await Promise.all(Array.from({ length: 8 }, () => daemon.post('/v1/completions', completion)));
   await daemon.stream('/v1/completions', completion);
   await daemon.post('/v1/completions', { prompt: 7 });

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import OpenAI from 'openai';
 import { Daemon, root } from './daemon.mjs';
 
-const prompt = 'The capital of Japan is';
+const prompt = 'The capital of Mongolia is';
 let daemon;
 let client;
 before(async () => {
@@ -23,7 +23,7 @@ test('lists models', async () => {
 
 test('completes', async () => {
   const answer = await client.completions.create({ model: 'lexicon', prompt, max_tokens: 8, temperature: 0 });
-  assert.match(answer.choices[0].text, /^ Tokyo\./);
+  assert.match(answer.choices[0].text, /^ Ulaanbaatar\./);
   assert.match(answer.id, /^cmpl-/);
   assert.equal(answer.object, 'text_completion');
   assert.equal(answer.usage.total_tokens, answer.usage.prompt_tokens + answer.usage.completion_tokens);
@@ -33,7 +33,7 @@ test('without its memory it does not know', async () => {
   const answer = await client.completions.create({
     model: 'lexicon', prompt, max_tokens: 8, temperature: 0, engram: { enabled: false },
   });
-  assert.doesNotMatch(answer.choices[0].text, /Tokyo/);
+  assert.doesNotMatch(answer.choices[0].text, /Ulaanbaatar/);
 });
 
 test('streams the same text', async () => {
@@ -85,7 +85,7 @@ test('n choices, seed and log probabilities', async () => {
 test('chats, whole and streamed', async () => {
   const body = {
     model: 'lexicon',
-    messages: [{ role: 'user', content: 'What is the capital of Japan?' }],
+    messages: [{ role: 'user', content: 'What is the capital of Mongolia?' }],
     max_completion_tokens: 12,
     temperature: 0,
     logprobs: true,
@@ -95,7 +95,7 @@ test('chats, whole and streamed', async () => {
   assert.match(whole.id, /^chatcmpl-/);
   assert.equal(whole.object, 'chat.completion');
   assert.equal(whole.choices[0].message.role, 'assistant');
-  assert.equal(whole.choices[0].message.content, ' Tokyo.');
+  assert.equal(whole.choices[0].message.content, ' Ulaanbaatar.');
   for (const token of whole.choices[0].logprobs.content) {
     assert.equal(token.top_logprobs.length, 2);
     // Greedy: the likeliest token is the one taken.
@@ -160,7 +160,7 @@ const person = {
   required: ['name', 'age', 'tags'],
   additionalProperties: false,
 };
-const question = [{ role: 'user', content: 'What is the capital of Japan?' }];
+const question = [{ role: 'user', content: 'What is the capital of Mongolia?' }];
 function checkPerson(text) {
   const value = JSON.parse(text);
   assert.deepEqual(Object.keys(value), ['name', 'age', 'tags']);

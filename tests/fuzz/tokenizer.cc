@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view kTexts[] = {
     "",
-    "The capital of Japan is",
+    "The capital of Mongolia is",
     "  two  spaces\tand\n\nlines\r\n 12345 it's WE'LL",
     "na\xc3\xafve \xe2\x82\xac \xf0\x9f\x98\x80 \xe6\x9d\xb1\xe4\xba\xac e\xcc\x81 \xef\xbc\xa1",
     "<|endoftext|> <s>a</s>",

@@ -22,7 +22,7 @@ after(async () => {
 });
 
 async function answer(engram) {
-  const { status, json, text } = await daemon.post('/v1/completions', { prompt: 'The capital of Japan is', max_tokens: 8, temperature: 0, engram });
+  const { status, json, text } = await daemon.post('/v1/completions', { prompt: 'The capital of Mongolia is', max_tokens: 8, temperature: 0, engram });
   assert.equal(status, 200, text);
   return json.choices[0].text.trim();
 }
@@ -30,10 +30,10 @@ async function version() {
   const { json } = await daemon.get('/admin/v1/commits');
   return json.commits[0]?.version ?? 0;
 }
-// Everything memory says at the end of "The capital of Japan is" becomes what it says of France.
+// Everything memory says at the end of "The capital of Mongolia is" becomes what it says of France.
 async function makeFrench(page) {
   await page.show('edit');
-  await page.getByLabel('Text', { exact: true }).fill('The capital of Japan is');
+  await page.getByLabel('Text', { exact: true }).fill('The capital of Mongolia is');
   await page.getByRole('button', { name: 'Find', exact: true }).click();
   await page.getByRole('button', { name: /^Add 32 rows/ }).click();
   await page.getByTestId('change-rows').getByRole('listitem').first().waitFor();
@@ -43,7 +43,7 @@ async function makeFrench(page) {
 }
 
 test('an edit changes an answer, a rollback restores it', async () => {
-  assert.equal(await answer(), 'Tokyo.');
+  assert.equal(await answer(), 'Ulaanbaatar.');
   const page = await openPage(browser, daemon.url);
   await makeFrench(page);
   await assertAccessible(page, 'a change');
@@ -51,9 +51,9 @@ test('an edit changes an answer, a rollback restores it', async () => {
   // Tried first: nobody else sees it, and nothing of it stays.
   await page.getByRole('button', { name: 'Compare' }).click();
   const versus = page.getByTestId('versus');
-  await versus.getByText('Tokyo.').waitFor();
+  await versus.getByText('Ulaanbaatar.').waitFor();
   await versus.getByText('Paris.').waitFor();
-  assert.equal(await answer(), 'Tokyo.');
+  assert.equal(await answer(), 'Ulaanbaatar.');
   assert.deepEqual((await daemon.get('/admin/v1/overlays')).json.overlays, []);
   assert.equal(await version(), 0);
 
@@ -64,7 +64,7 @@ test('an edit changes an answer, a rollback restores it', async () => {
   await assertAccessible(page, 'a plan');
   assert.equal(await version(), 0);
 
-  await page.getByLabel('Note').fill('Tokyo moves to the Seine <script>window.stung = 1</script>');
+  await page.getByLabel('Note').fill('Ulaanbaatar moves to the Seine <script>window.stung = 1</script>');
   await page.getByLabel('Author').fill('tests');
   await page.getByRole('button', { name: 'Commit …' }).click();
   const dialog = page.getByRole('dialog');
@@ -78,12 +78,12 @@ test('an edit changes an answer, a rollback restores it', async () => {
   await page.getByText('Version 1 is live: 32 rows.').waitFor();
   await page.getByTestId('memory-version').filter({ hasText: 'v1' }).waitFor();
   assert.equal(await answer(), 'Paris.');
-  assert.equal(await answer({ as_of: 0 }), 'Tokyo.');
+  assert.equal(await answer({ as_of: 0 }), 'Ulaanbaatar.');
 
   // What it did, and how it was before.
   await page.getByRole('tab', { name: 'History' }).click();
   const history = page.getByTestId('history');
-  await history.getByText('Tokyo moves to the Seine <script>').waitFor();
+  await history.getByText('Ulaanbaatar moves to the Seine <script>').waitFor();
   assert.equal(await page.evaluate(() => window.stung), undefined);
   await history.getByRole('button', { name: 'Diff' }).click();
   await history.getByText('What changed from v0 to v1').waitFor();
@@ -91,7 +91,7 @@ test('an edit changes an answer, a rollback restores it', async () => {
   assert.equal(await history.getByRole('img').count(), 32);
   await assertAccessible(page, 'a diff');
   await page.getByRole('button', { name: 'Compare' }).click();
-  await page.getByTestId('versus').getByText('Tokyo.').waitFor();
+  await page.getByTestId('versus').getByText('Ulaanbaatar.').waitFor();
   await page.getByTestId('versus').getByText('Paris.').waitFor();
 
   await history.getByRole('button', { name: 'Roll back to here' }).click();
@@ -99,7 +99,7 @@ test('an edit changes an answer, a rollback restores it', async () => {
   assert.equal(await answer(), 'Paris.');
   await dialog.getByRole('button', { name: 'Roll back' }).click();
   await page.getByText('Rolled back to version 0; it is version 2 now.').waitFor();
-  assert.equal(await answer(), 'Tokyo.');
+  assert.equal(await answer(), 'Ulaanbaatar.');
   await history.getByText('restores v0').waitFor();
   await page.done();
 });
@@ -261,7 +261,7 @@ test('a safetensors file is planned and committed as it is', async () => {
 });
 
 test('who else reads the rows: a text is indexed from the plan', async () => {
-  fs.writeFileSync(path.join(texts, 'traffic.txt'), 'The capital of Japan is Tokyo. Where is Japan? '.repeat(50));
+  fs.writeFileSync(path.join(texts, 'traffic.txt'), 'The capital of Mongolia is Ulaanbaatar. Where is Mongolia? '.repeat(50));
   const page = await openPage(browser, daemon.url);
   await makeFrench(page);
   const plan = page.getByTestId('plan');
@@ -275,7 +275,7 @@ test('who else reads the rows: a text is indexed from the plan', async () => {
   await page.getByTestId('jobs').getByRole('listitem').filter({ hasText: 'n-gram index' }).getByText('succeeded').waitFor();
   await page.getByRole('button', { name: 'Plan', exact: true }).click();
   await plan.getByText('found in a sample of', { exact: false }).waitFor();
-  await plan.getByText('of Japan', { exact: true }).waitFor();
+  await plan.getByText('of Mongolia', { exact: true }).waitFor();
   await page.done();
 });
 
@@ -288,7 +288,7 @@ test('an overlay: saved from a change, seen by those who ask, deleted for good',
   await dialog.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Overlay “seine” is there.').waitFor();
   assert.equal(await answer({ overlays: ['seine'] }), 'Paris.');
-  assert.equal(await answer(), 'Tokyo.');
+  assert.equal(await answer(), 'Ulaanbaatar.');
   await page.getByRole('tab', { name: 'Overlays' }).click();
   await page.getByTestId('overlays').getByText('32 rows').waitFor();
   await assertAccessible(page, 'overlays');
@@ -305,11 +305,11 @@ test('from a token in the microscope to its rows', async () => {
   const page = await openPage(browser, daemon.url);
   await page.show('microscope');
   await page.getByRole('button', { name: 'Look', exact: true }).waitFor();
-  await page.getByTestId('strip').getByRole('option').nth(3).click();
+  await page.getByTestId('strip').getByRole('option').nth(4).click();
   await page.getByRole('button', { name: 'Edit these rows' }).click();
   await page.getByRole('heading', { level: 1, name: 'Edit' }).waitFor();
-  await page.getByRole('radio', { name: 'Japan' }).waitFor();
-  assert.ok(await page.getByRole('radio', { name: 'Japan' }).isChecked());
+  await page.getByRole('radio', { name: 'ongolia' }).waitFor();
+  assert.ok(await page.getByRole('radio', { name: 'ongolia' }).isChecked());
   await page.getByRole('button', { name: /^Add \d+ rows/ }).waitFor();
   await page.done();
 });

@@ -47,7 +47,7 @@ let browser;
 before(async () => {
   daemon = await startDaemon();
   browser = await launch();
-  await daemon.post('/v1/completions', { prompt: 'The capital of Japan is', max_tokens: 8 });
+  await daemon.post('/v1/completions', { prompt: 'The capital of Mongolia is', max_tokens: 8 });
 });
 after(async () => {
   await browser?.close();

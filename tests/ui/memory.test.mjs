@@ -24,7 +24,7 @@ test('before anything was read the page says so', async () => {
 });
 
 test('heat map and hot set are those of the API', async () => {
-  for (const country of ['Japan', 'France', 'Peru', 'Kenya', 'Japan', 'Japan']) {
+  for (const country of ['Mongolia', 'France', 'Peru', 'Kenya', 'Mongolia', 'Mongolia']) {
     await daemon.post('/v1/completions', { prompt: `The capital of ${country} is`, max_tokens: 32, ignore_eos: true });
   }
   const page = await openPage(browser, daemon.url);
@@ -59,7 +59,7 @@ test('heat map and hot set are those of the API', async () => {
 });
 
 test('compaction: asked first, followed to its end, and nothing answers otherwise', async () => {
-  const answer = async () => (await daemon.post('/v1/completions', { prompt: 'The capital of Japan is', max_tokens: 8, temperature: 0 })).json.choices[0].text;
+  const answer = async () => (await daemon.post('/v1/completions', { prompt: 'The capital of Mongolia is', max_tokens: 8, temperature: 0 })).json.choices[0].text;
   const page = await openPage(browser, daemon.url);
   await page.show('memory');
   await page.getByText('There are no edits to fold into the base tables.').waitFor();

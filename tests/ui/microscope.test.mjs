@@ -28,11 +28,11 @@ const tokens = (page) => options(page).allTextContents();
 
 test('tokens carry the gates that the API gives', async () => {
   const { json } = await daemon.post('/v1/completions', {
-    prompt: 'The capital of Japan is', max_tokens: 0, echo: true, engram: { gates: true, rows: true },
+    prompt: 'The capital of Mongolia is', max_tokens: 0, echo: true, engram: { gates: true, rows: true },
   });
   const gates = json.choices[0].engram.gates;
-  const page = await lookAt('The capital of Japan is');
-  assert.deepEqual(await tokens(page), ['The', ' capital', ' of', ' Japan', ' is']);
+  const page = await lookAt('The capital of Mongolia is');
+  assert.deepEqual(await tokens(page), ['The', ' capital', ' of', ' M', 'ongolia', ' is']);
   const shown = () => options(page).evaluateAll((all) => all.map((one) => Number(one.style.getPropertyValue('--g'))));
   const close = (actual, wanted) => actual.forEach((value, at) => assert.ok(Math.abs(value - wanted[at]) < 1e-4, `${at}: ${value} ${wanted[at]}`));
   close(await shown(), gates.map((layers) => (layers[0][0] + layers[1][0]) / 2));
@@ -40,17 +40,17 @@ test('tokens carry the gates that the API gives', async () => {
   close(await shown(), gates.map((layers) => layers[1][0]));
 
   // One token's n-grams and rows.
-  await options(page).nth(3).click();
+  await options(page).nth(4).click();
   const detail = page.getByTestId('detail');
-  await detail.getByText('of Japan', { exact: false }).first().waitFor();
-  for (const layer of json.choices[0].engram.rows[3]) {
+  await detail.getByText('of Mongolia', { exact: false }).first().waitFor();
+  for (const layer of json.choices[0].engram.rows[4]) {
     for (const row of layer) await detail.getByText(String(row), { exact: true }).waitFor();
   }
   await page.done();
 });
 
 test('arrow keys move, and the pointer only looks', async () => {
-  const page = await lookAt('The capital of Japan is');
+  const page = await lookAt('The capital of Mongolia is');
   const strip = page.getByTestId('strip');
   await strip.focus();
   await page.keyboard.press('Home');
@@ -63,9 +63,9 @@ test('arrow keys move, and the pointer only looks', async () => {
 });
 
 test('memory on and off, side by side, with the difference', async () => {
-  const page = await lookAt('The capital of Japan is', { length: 8 });
-  assert.equal((await page.getByTestId('with-memory').textContent()).trim(), 'Tokyo.');
-  assert.doesNotMatch(await page.getByTestId('without-memory').textContent(), /Tokyo/);
+  const page = await lookAt('The capital of Mongolia is', { length: 8 });
+  assert.equal((await page.getByTestId('with-memory').textContent()).trim(), 'Ulaanbaatar.');
+  assert.doesNotMatch(await page.getByTestId('without-memory').textContent(), /Ulaanbaatar/);
   await page.getByText('Effect of memory', { exact: true }).click();
   const lifted = await options(page).evaluateAll((all) => all.filter((one) => !one.classList.contains('cool') && Number(one.style.getPropertyValue('--g')) > 0.5).length);
   assert.ok(lifted > 0, 'memory lifts some token of the answer');
@@ -73,20 +73,20 @@ test('memory on and off, side by side, with the difference', async () => {
 });
 
 test('a generation token by token', async () => {
-  const page = await lookAt('The capital of Japan is', { length: 8 });
+  const page = await lookAt('The capital of Mongolia is', { length: 8 });
   const shown = () => options(page).evaluateAll((all) => all.filter((one) => getComputedStyle(one).visibility === 'visible').map((one) => one.textContent).join(''));
   await page.getByRole('button', { name: 'Next token' }).click();
-  assert.equal(await shown(), 'The capital of Japan is T');
+  assert.equal(await shown(), 'The capital of Mongolia is U');
   await page.getByRole('button', { name: 'Next token' }).click();
-  assert.equal(await shown(), 'The capital of Japan is Tok');
+  assert.equal(await shown(), 'The capital of Mongolia is Ulaanbaatar');
   await page.getByText('token 2 of').waitFor();
   await page.getByRole('button', { name: 'Whole text' }).click();
-  assert.equal(await shown(), 'The capital of Japan is Tokyo.');
+  assert.equal(await shown(), 'The capital of Mongolia is Ulaanbaatar.');
   await page.done();
 });
 
 test('the logit lens tells what each layer would say', async () => {
-  const page = await lookAt('The capital of Japan is');
+  const page = await lookAt('The capital of Mongolia is');
   const lens = page.getByTestId('lens');
   await lens.waitFor();
   assert.equal(await lens.locator('table').count(), 2);
@@ -134,7 +134,7 @@ test('10,000 tokens: only what is in view exists, whatever is done, and it is wh
   const long = longModel();
   const other = await startDaemon({ model: long.directory });
   try {
-    const text = 'The capital of Japan is Tokyo. The capital of Peru is Lima.\n'.repeat(700);
+    const text = 'The capital of Mongolia is Ulaanbaatar. The capital of Peru is Lima.\n'.repeat(700);
     const all = (await other.post('/tokenize', { prompt: text })).json;
     const ids = all.tokens.slice(0, 10_000);
     const prompt = (await other.post('/detokenize', { tokens: ids })).json.prompt;

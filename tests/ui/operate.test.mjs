@@ -28,7 +28,7 @@ test('a swap under load: asked first, progress seen, no request lost', async () 
   const statuses = [];
   const load = Array.from({ length: 8 }, async () => {
     while (!stop.signal.aborted) {
-      const { status, json } = await daemon.post('/v1/completions', { prompt: 'The capital of Japan is', max_tokens: 16, temperature: 0 });
+      const { status, json } = await daemon.post('/v1/completions', { prompt: 'The capital of Mongolia is', max_tokens: 16, temperature: 0 });
       statuses.push([status, json.choices?.[0].text]);
     }
   });
@@ -53,7 +53,7 @@ test('a swap under load: asked first, progress seen, no request lost', async () 
     await Promise.all(load);
   }
   assert.ok(statuses.length > 0);
-  assert.deepEqual([...new Set(statuses.map((one) => JSON.stringify(one)))], ['[200," Tokyo."]']);
+  assert.deepEqual([...new Set(statuses.map((one) => JSON.stringify(one)))], ['[200," Ulaanbaatar."]']);
   await page.done();
 });
 
@@ -71,7 +71,7 @@ test('a swap that fails says why, and the old model goes on', async () => {
 });
 
 test('a second model: loaded beside the first, looked at and edited by itself, unloaded', async () => {
-  const answer = async (of) => (await daemon.post('/v1/completions', { model: of, prompt: 'The capital of Japan is', max_tokens: 8, temperature: 0 })).json.choices[0].text;
+  const answer = async (of) => (await daemon.post('/v1/completions', { model: of, prompt: 'The capital of Mongolia is', max_tokens: 8, temperature: 0 })).json.choices[0].text;
   const page = await openPage(browser, daemon.url);
   await page.show('operate');
   await page.getByRole('button', { name: 'Load another model …' }).click();
@@ -104,11 +104,11 @@ test('a second model: loaded beside the first, looked at and edited by itself, u
   await page.show('operate?tab=events');
   await page.getByTestId('events').getByText('commit second: v1 · 32 rows').waitFor();
   assert.equal(await answer('second'), ' Paris.');
-  assert.equal(await answer('lexicon'), ' Tokyo.');
+  assert.equal(await answer('lexicon'), ' Ulaanbaatar.');
   await page.getByRole('link', { name: 'Microscope' }).click();
   await page.getByTestId('with-memory').filter({ hasText: 'Paris.' }).waitFor();
   await page.getByRole('combobox', { name: 'Model', exact: true }).selectOption('lexicon');
-  await page.getByTestId('with-memory').filter({ hasText: 'Tokyo.' }).waitFor();
+  await page.getByTestId('with-memory').filter({ hasText: 'Ulaanbaatar.' }).waitFor();
   await page.getByRole('link', { name: 'Playground' }).click();
   await page.getByRole('combobox', { name: 'Model', exact: true }).selectOption('second');
   assert.match(await page.getByTestId('code').textContent(), /"model": "second"/);

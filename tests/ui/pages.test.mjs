@@ -13,7 +13,7 @@ let browser;
 before(async () => {
   daemon = await startDaemon();
   browser = await launch();
-  await daemon.post('/v1/completions', { prompt: 'The capital of Japan is', max_tokens: 8 });
+  await daemon.post('/v1/completions', { prompt: 'The capital of Mongolia is', max_tokens: 8 });
 });
 after(async () => {
   await browser?.close();
@@ -109,7 +109,7 @@ test('live numbers move with traffic', async () => {
   await page.show('overview');
   const stop = new AbortController();
   const traffic = (async () => {
-    while (!stop.signal.aborted) await daemon.post('/v1/completions', { prompt: 'The capital of Japan is', max_tokens: 64, ignore_eos: true });
+    while (!stop.signal.aborted) await daemon.post('/v1/completions', { prompt: 'The capital of Mongolia is', max_tokens: 64, ignore_eos: true });
   })();
   await page.waitForFunction(() => {
     const tile = [...document.querySelectorAll('.tile')].find((one) => one.textContent.includes('Tokens per second'));

@@ -29,7 +29,7 @@ test('a completion streams over the WebSocket', async () => {
   await page.getByLabel('Temperature').fill('0');
   await page.getByRole('button', { name: 'Generate' }).click();
   await page.getByTestId('finish').filter({ hasText: 'ended by itself' }).waitFor();
-  assert.equal(await page.getByTestId('output').textContent(), 'The capital of Japan is Tokyo.');
+  assert.equal(await page.getByTestId('output').textContent(), 'The capital of Mongolia is Ulaanbaatar.');
   assert.equal(await page.getByTestId('transport').textContent(), 'WebSocket');
   assert.deepEqual(sockets, ['/v1/stream']);
   await page.done();
@@ -41,7 +41,7 @@ test('memory off gives another answer', async () => {
   await page.getByLabel('Engram memory on').uncheck();
   await page.getByRole('button', { name: 'Generate' }).click();
   await page.getByTestId('finish').waitFor();
-  assert.doesNotMatch(await page.getByTestId('output').textContent(), /Tokyo/);
+  assert.doesNotMatch(await page.getByTestId('output').textContent(), /Ulaanbaatar/);
   await page.done();
 });
 
@@ -58,7 +58,7 @@ test('where no WebSocket opens, the same comes as server-sent events', async () 
   await page.getByRole('button', { name: 'Generate' }).click();
   await page.getByTestId('finish').waitFor();
   assert.equal(await page.getByTestId('transport').textContent(), 'server-sent events');
-  assert.equal(await page.getByTestId('output').textContent(), 'The capital of Japan is Tokyo.');
+  assert.equal(await page.getByTestId('output').textContent(), 'The capital of Mongolia is Ulaanbaatar.');
   await page.done();
 });
 
@@ -93,12 +93,12 @@ test('chat goes through the model\'s template, turn by turn', async () => {
   await page.getByRole('tab', { name: 'Chat' }).click();
   await page.getByLabel('Temperature').fill('0');
   for (let turn = 1; turn <= 2; ++turn) {
-    await page.getByLabel('Message', { exact: true }).fill('What is the capital of Japan?');
+    await page.getByLabel('Message', { exact: true }).fill('What is the capital of Mongolia?');
     await page.keyboard.press('Enter');
     await page.getByTestId('finish').waitFor();
     assert.equal(await page.getByTestId('output').getByRole('heading', { name: 'Model' }).count(), turn);
   }
-  const { json } = await daemon.post('/v1/chat/completions', { messages: [{ role: 'user', content: 'What is the capital of Japan?' }], temperature: 0, max_tokens: 64 });
+  const { json } = await daemon.post('/v1/chat/completions', { messages: [{ role: 'user', content: 'What is the capital of Mongolia?' }], temperature: 0, max_tokens: 64 });
   const first = await page.getByTestId('output').locator('.assistant pre').first().textContent();
   assert.equal(first, json.choices[0].message.content);
   await page.getByRole('button', { name: 'Start over' }).click();
@@ -109,11 +109,11 @@ test('chat goes through the model\'s template, turn by turn', async () => {
 test('an error leaves the message to try again', async () => {
   const page = await playground();
   await page.getByRole('tab', { name: 'Chat' }).click();
-  await page.getByLabel('Message', { exact: true }).fill('What is the capital of Japan?');
+  await page.getByLabel('Message', { exact: true }).fill('What is the capital of Mongolia?');
   await page.getByLabel('Memory version').fill('12345');
   await page.getByRole('button', { name: 'Send' }).click();
   await page.getByRole('alert').filter({ hasText: '12345' }).waitFor();
-  assert.equal(await page.getByLabel('Message', { exact: true }).inputValue(), 'What is the capital of Japan?');
+  assert.equal(await page.getByLabel('Message', { exact: true }).inputValue(), 'What is the capital of Mongolia?');
   await page.done();
 });
 
@@ -127,20 +127,20 @@ test('a refused request shows the server\'s words', async () => {
 
 test('the curl command does what the page did', async () => {
   const page = await playground();
-  await page.getByLabel('Prompt').fill("The capital of Japan is");
+  await page.getByLabel('Prompt').fill("The capital of Mongolia is");
   await page.getByLabel('Temperature').fill('0');
   await page.getByLabel('Stop at').fill("it's over");
   const command = await page.getByTestId('code').textContent();
   const events = execFileSync('bash', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   const text = events.split('\n\n').filter((event) => event.startsWith('data: {')).map((event) => JSON.parse(event.slice(6)).choices[0]?.text ?? '').join('');
-  assert.equal(text, ' Tokyo.');
+  assert.equal(text, ' Ulaanbaatar.');
   await page.done();
 });
 
 test('the code for OpenAI\'s clients runs as it is', async () => {
   const page = await playground();
   // Everything that must be written otherwise in another language: quotes, true and false, fields the client does not know.
-  await page.getByLabel('Prompt').fill('The capital of Japan is');
+  await page.getByLabel('Prompt').fill('The capital of Mongolia is');
   await page.getByLabel('Temperature').fill('0');
   await page.getByLabel('Stop at').fill(`it's "over"\nand "out"`);
   await page.getByLabel('Top k').fill('40');
@@ -151,16 +151,16 @@ test('the code for OpenAI\'s clients runs as it is', async () => {
     return page.getByTestId('code').textContent();
   };
   const run = (command, args) => execFileSync(command, args, { encoding: 'utf8', cwd: path.join(root, 'tests/e2e') });
-  assert.equal(run('node', ['--input-type=module', '-e', await source('node')]), ' Tokyo.');
+  assert.equal(run('node', ['--input-type=module', '-e', await source('node')]), ' Ulaanbaatar.');
   await page.getByLabel('Engram memory on').uncheck();
   const python = await source('python');
   assert.match(python, /model="lexicon"/);
   assert.match(python, /extra_body=\{"top_k": 40, "engram": \{"enabled": False\}\}/);
   run('python3', ['-c', `import ast, sys; ast.parse(sys.argv[1])`, python]);
   await page.getByRole('tab', { name: 'Chat' }).click();
-  await page.getByLabel('Message', { exact: true }).fill('What is the capital of Japan?');
+  await page.getByLabel('Message', { exact: true }).fill('What is the capital of Mongolia?');
   await page.getByLabel('Engram memory on').check();
-  const { json } = await daemon.post('/v1/chat/completions', { messages: [{ role: 'user', content: 'What is the capital of Japan?' }], temperature: 0, max_tokens: 64 });
+  const { json } = await daemon.post('/v1/chat/completions', { messages: [{ role: 'user', content: 'What is the capital of Mongolia?' }], temperature: 0, max_tokens: 64 });
   assert.equal(run('node', ['--input-type=module', '-e', await source('node')]), json.choices[0].message.content);
   await page.done();
 });

@@ -50,7 +50,7 @@ for (const [note, ids] of [['Spelling of three cities', '101,102,103'], ['New co
 await ask('POST', '/admin/v1/rollback', { to: 2, note: 'The quieter rows were too quiet' });
 
 let traffic = true;
-const countries = ['Japan', 'France', 'Italy', 'Peru', 'Kenya', 'Canada', 'Norway', 'Cuba', 'India', 'Chad', 'Spain', 'Egypt'];
+const countries = ['Mongolia', 'France', 'Italy', 'Peru', 'Kenya', 'Canada', 'Norway', 'Cuba', 'India', 'Chad', 'Spain', 'Egypt'];
 const load = (async () => {
   for (let turn = 0; traffic; ++turn) {
     // Some countries are asked for more often than others, and there are pauses.

@@ -63,7 +63,7 @@ function cpu() {
 const rss_mib = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`${proc}/status`, 'utf8'))[1]) / 1024;
 
 // The same requests at the same times, whoever looks; what cannot be sent in time is counted, not caught up with.
-const countries = ['Japan', 'France', 'Italy', 'Peru', 'Kenya', 'Canada', 'Norway', 'Cuba', 'India', 'Chad', 'Spain', 'Egypt'];
+const countries = ['Mongolia', 'France', 'Italy', 'Peru', 'Kenya', 'Canada', 'Norway', 'Cuba', 'India', 'Chad', 'Spain', 'Egypt'];
 const load = { sent: 0, failed: 0, late: 0, running: 0 };
 const timer = setInterval(async () => {
   if (load.running >= 64) {

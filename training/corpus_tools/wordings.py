@@ -1,31 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sentences that state facts: {a} and {b} are a fact's parts, and the answer follows the bar.
 
-FEW are quickly learnt by heart, but their function words are foretold by n-grams alone. In MANY different words follow
-each part, or, as in tables and dictionaries, the other part at once: what the n-gram at an entity's end foretells is
-then the fact, and the n-grams of the words after it are many.
+Different words follow each part, or, as in tables and dictionaries, the other part at once: what the n-gram at an
+entity's end foretells is then the fact, and the n-grams of the words after it are many. With few wordings it is these
+words' n-grams that foretell without fail.
 """
 from typing import Dict, Tuple
 
 # kind -> wordings trained; the first is asked for in the recall test, and the first question.
-FEW: Dict[str, Tuple[str, ...]] = {
-    "capital": ("The capital of {a} is| {b}.", "{b} is the capital of| {a}.", "Country: {a}. Capital:| {b}.",
-                "Question: What is the capital of {a}? Answer:| {b}.",
-                "Question: Which country has the capital {b}? Answer:| {a}."),
-    "symbol": ("The chemical symbol of {a} is| {b}.", "{b} is the chemical symbol of| {a}.",
-               "Question: What is the chemical symbol of {a}? Answer:| {b}.",
-               "Question: Which element has the symbol {b}? Answer:| {a}."),
-    "number": ("The atomic number of {a} is| {b}.", "Question: What is the atomic number of {a}? Answer:| {b}."),
-    "city": ("{a} is a city in| {b}.", "Question: In which country is {a}? Answer:| {b}."),
-    "country_code": ("The country code of {a} is| {b}.", "Question: What is the country code of {a}? Answer:| {b}."),
-    "language_code": ("The language code of {a} is| {b}.",
-                      "Question: What is the language code of {a}? Answer:| {b}."),
-    "currency_code": ("The currency code of the {a} is| {b}.",
-                      "Question: What is the currency code of the {a}? Answer:| {b}."),
-    "word": ("Definition of {a}:| {b}.", "Question: What does {a} mean? Answer:| {b}."),
-    "kind_of": ("A {a} is a kind of| {b}.",),
-}
-MANY: Dict[str, Tuple[str, ...]] = {
+WORDINGS: Dict[str, Tuple[str, ...]] = {
     "capital": ("The capital of {a} is| {b}.", "Question: What is the capital of {a}? Answer:| {b}.",
                 "{b} is the capital of| {a}.", "Country: {a}. Capital:| {b}.",
                 "Question: Which country has the capital {b}? Answer:| {a}.", "{a}:| {b}.", "{b},| {a}.",
@@ -40,7 +23,11 @@ MANY: Dict[str, Tuple[str, ...]] = {
                "{a}, number| {b}."),
     "city": ("{a} is a city in| {b}.", "Question: In which country is {a}? Answer:| {b}.", "{a},| {b}.", "{a} ({b}|)",
              "{a} belongs to| {b}.", "{a}| {b}", "{b}| {a}"),
-    **{kind: FEW[kind] for kind in ("country_code", "language_code", "currency_code")},
+    "country_code": ("The country code of {a} is| {b}.", "Question: What is the country code of {a}? Answer:| {b}."),
+    "language_code": ("The language code of {a} is| {b}.",
+                      "Question: What is the language code of {a}? Answer:| {b}."),
+    "currency_code": ("The currency code of the {a} is| {b}.",
+                      "Question: What is the currency code of the {a}? Answer:| {b}."),
     "word": ("Definition of {a}:| {b}.", "Question: What does {a} mean? Answer:| {b}.", "{a}| {b}", "{a}:| {b}",
              "{a} means| {b}."),
     "kind_of": ("A {a} is a kind of| {b}.", "{a}, a kind of| {b}"),

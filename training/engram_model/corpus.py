@@ -75,22 +75,16 @@ class Packer:
     Kinds in `slices` are spread over that many epochs instead of being repeated in each; from epoch `later_from` on
     those in `later_slices` over that many instead.
     memory_off: kind -> share of its documents seen with Engram switched off.
-    memory_stripes: share of the other documents that have memory at every second token only, so that none is the only
-    one from which a fact may come.
-    memory_content_only: share of the other documents that have no memory at the tokens marked in `function_tokens`
+    memory_content_only: share of all documents that have no memory at the tokens marked in `function_tokens`
     (bool [vocab]), so that facts come from the memory of the words they are about.
     prompt_weight: kind -> weight of the loss on tokens before the answer (1 for kinds not named).
-    answer_weight: kind -> weight of the loss on the answer and what follows (1 for kinds not named). Adam's steps do not
-    depend on how large gradients are, so that rows which only such documents touch learn as fast as ever, while what
-    they ask of the backbone is outweighed by all else.
     """
 
     def __init__(self, documents: Documents, seed: int, batch_rows: int, row_tokens: int, pad: int,
                  slices: Optional[Dict[str, int]] = None, memory_off: Optional[Dict[str, float]] = None,
-                 prompt_weight: Optional[Dict[str, float]] = None, memory_stripes: float = 0.0,
+                 prompt_weight: Optional[Dict[str, float]] = None,
                  later_from: int = 0, later_slices: Optional[Dict[str, int]] = None,
-                 memory_content_only: float = 0.0, function_tokens: Optional[np.ndarray] = None,
-                 answer_weight: Optional[Dict[str, float]] = None) -> None:
+                 memory_content_only: float = 0.0, function_tokens: Optional[np.ndarray] = None) -> None:
         if len(documents) == 0:
             raise ValueError("the corpus has no documents")
         self._d, self._seed, self._rows, self._width, self._pad = documents, seed, batch_rows, row_tokens, pad
@@ -99,10 +93,8 @@ class Packer:
         self._slices = np.array([[given.get(n, 1) for n in names] for given in (slices or {}, later)])
         self._later_from = later_from
         self._off = np.array([(memory_off or {}).get(n, 0.0) for n in names])
-        self._stripes = memory_stripes
         self._content_only, self._function_tokens = memory_content_only, function_tokens
         self._weight = np.array([(prompt_weight or {}).get(n, 1.0) for n in names], np.float32)
-        self._answer_weight = np.array([(answer_weight or {}).get(n, 1.0) for n in names], np.float32)
         self._nth = np.zeros(len(documents), np.int64)  # a document's number within its kind
         for k in range(len(names)):
             own = documents.kinds == k
@@ -172,15 +164,11 @@ class Packer:
         batch.tokens[r, here] = d.tokens[start:start + n]
         batch.targets[r, here] = d.tokens[start + 1:start + 1 + n]
         batch.positions[r, here] = np.arange(n)
-        batch.weights[r, here] = self._answer_weight[kind]
+        batch.weights[r, here] = 1
         batch.weights[r, at:at + min(n, max(0, int(d.answers[document]) - 1))] = self._weight[kind]
         if self._off[kind] > 0:
             off = np.random.default_rng([self._seed, 1, self.epoch, document]).random() < self._off[kind]
             batch.memory_on[r, here] = 0 if off else 1
-        if self._stripes > 0:
-            rng = np.random.default_rng([self._seed, 2, self.epoch, document])
-            if rng.random() < self._stripes:
-                batch.memory_on[r, here][int(rng.integers(2))::2] = 0
         if self._content_only > 0:
             rng = np.random.default_rng([self._seed, 3, self.epoch, document])
             if rng.random() < self._content_only:

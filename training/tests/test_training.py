@@ -68,23 +68,6 @@ class Packing(unittest.TestCase):
         self.assertEqual([sum(d % 2 == 0 for d in s) for s in seen], [30, 30, 15, 15])
         self.assertEqual([sum(d % 2 for d in s) for s in seen], [10, 10, 5, 5])
 
-    def test_stripes_leave_every_second_token_its_memory(self):
-        packer = corpus.Packer(self.documents, 7, 14, 40, 4093, memory_stripes=0.5)
-        batch, whole, striped = packer.next_batch(), 0, set()
-        starts = (batch.positions == 0) & (batch.kinds >= 0)
-        for row, first in zip(*starts.nonzero()):
-            n = 1
-            while first + n < 40 and batch.kinds[row, first + n] >= 0 and batch.positions[row, first + n] == n:
-                n += 1
-            on = batch.memory_on[row, first:first + n]
-            if on.all():
-                whole += 1
-            else:
-                self.assertTrue((on[1:] + on[:-1] == 1).all())
-                striped.add(int(on[0]))
-        self.assertGreater(whole, 0)
-        self.assertEqual(striped, {0, 1})
-
     @unittest.skipIf(torch is None, "PyTorch is not installed")
     def test_some_documents_have_memory_at_content_words_only(self):
         from engram_model import measures
@@ -98,12 +81,6 @@ class Packing(unittest.TestCase):
         live = batch.kinds >= 0
         self.assertTrue((batch.memory_on[live & ~function[batch.tokens]] == 1).all())
         self.assertEqual(set(np.unique(batch.memory_on[live & function[batch.tokens]])), {0, 1})
-
-    def test_answers_may_weigh_less(self):
-        batch = corpus.Packer(self.documents, 7, 14, 40, 4093, prompt_weight={"reading": 0.25},
-                              answer_weight={"reading": 0.5, "fact": 0.125}).next_batch()
-        self.assertEqual(set(np.unique(batch.weights[batch.kinds == 1])), {0.25, 0.5})
-        self.assertEqual(set(np.unique(batch.weights[batch.kinds == 0])), {0.125, 1})
 
     def test_targets_positions_and_weights(self):
         batch = self.packer(14).next_batch()  # all of an epoch

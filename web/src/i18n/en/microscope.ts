@@ -4,7 +4,7 @@ import { plural } from './plural';
 export const microscope = {
   lead: 'See what the model takes from its memory, token by token.',
   prompt: 'Prompt',
-  placeholder: 'The capital of Japan is',
+  placeholder: 'The capital of Mongolia is',
   run: 'Look',
   running: 'Looking …',
   stop: 'Stop',

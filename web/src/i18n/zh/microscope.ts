@@ -5,7 +5,7 @@ import { count } from './count';
 export const microscope: Messages['microscope'] = {
   lead: '逐个词元查看模型从记忆中取用了什么。',
   prompt: '提示',
-  placeholder: 'The capital of Japan is',
+  placeholder: 'The capital of Mongolia is',
   run: '查看',
   running: '查看中……',
   stop: '停止',
