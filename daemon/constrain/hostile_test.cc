@@ -136,5 +136,33 @@ TEST(HostileTest, SchemasThatMultiply) {
   }
 }
 
+TEST(HostileTest, ManySchemasThatHoldAtOnce) {
+  // Each adds something to the same part; what they make together stays flat.
+  boost::json::array items;
+  boost::json::array properties;
+  for (int i = 0; i < 20'000; ++i) {
+    const boost::json::value says = {{"title", std::to_string(i)}};
+    items.push_back(boost::json::object{{"items", says}});
+    properties.push_back(boost::json::object{{"properties", {{"a", says}}}});
+  }
+  EXPECT_EQ(RunWith(FromSchema({{"type", "array"}, {"allOf", items}}), '[', 1), "");
+  EXPECT_EQ(RunWith(FromSchema({{"type", "object"}, {"allOf", properties}}), '{', 1), "");
+  boost::json::array required;
+  for (int i = 0; i < 40'000; ++i) required.push_back(boost::json::value("n" + std::to_string(i)));
+  boost::json::array parts{{{"required", required}}};
+  for (int i = 0; i < 10'000; ++i) parts.push_back(boost::json::object{{"required", {"x" + std::to_string(i)}}});
+  EXPECT_THAT(MessageOf(FromSchema({{"allOf", parts}})), HasSubstr("combines too long lists"));
+  const boost::json::array nulls(1'000, "null");
+  EXPECT_EQ(RunWith(FromSchema({{"allOf", {{{"type", nulls}}, {{"type", nulls}}}}}), 'n', 1), "");
+}
+
+TEST(HostileTest, LongTextsAreNotCopiedOverAndOver) {
+  const std::string text(100'000, 'x');
+  boost::json::object properties;
+  for (int i = 0; i < 2'000; ++i) properties["p" + std::to_string(i)] = {{"$ref", "#/$defs/a"}, {"type", "string"}};
+  EXPECT_THAT(MessageOf(FromSchema({{"$defs", {{"a", {{"const", text}}}}}, {"properties", properties}})),
+              HasSubstr("combines too many schemas"));
+}
+
 }  // namespace
 }  // namespace engram

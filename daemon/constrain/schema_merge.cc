@@ -13,14 +13,14 @@ namespace json = boost::json;
 namespace {
 
 constexpr uint32_t kMaxMergeDepth = 64;
-constexpr size_t kMaxComparisons = 1'000'000;
+constexpr size_t kBytesPerValue = 64;
 
 std::string_view View(const json::string& text) {
   return {text.data(), text.size()};
 }
 
 Error CannotMerge(std::string_view keyword) {
-  return Unsupported("\"" + std::string(keyword) + "\" of schemas that hold at once cannot be combined");
+  return Unsupported("\"" + std::string(keyword.substr(0, 100)) + "\" of schemas that hold at once cannot be combined");
 }
 
 // One step of a JSON pointer, with %XX of a URI and ~0 ~1 undone.
@@ -50,21 +50,54 @@ std::optional<std::string> PointerStep(std::string_view step) {
   return out;
 }
 
+// As ==, which copies all that is in an object that it compares (Boost.JSON 1.81).
+bool Same(const json::value& a, const json::value& b) {
+  if (a.is_array() && b.is_array())
+    return std::equal(a.get_array().begin(), a.get_array().end(), b.get_array().begin(), b.get_array().end(), Same);
+  if (!a.is_object() || !b.is_object()) return a == b;
+  const json::object& other = b.get_object();
+  return a.get_object().size() == other.size() &&
+         std::all_of(a.get_object().begin(), a.get_object().end(), [&](const auto& entry) {
+           const json::value* found = other.if_contains(entry.key());
+           return found != nullptr && Same(entry.value(), *found);
+         });
+}
+
+// Whether the list has the value.
+bool Has(const json::array& list, const json::value& value) {
+  return std::any_of(list.begin(), list.end(), [&](const json::value& one) { return Same(one, value); });
+}
+
 json::array TypesOf(const json::value& type) {
   if (type.is_array()) return type.get_array();
   return {type};
 }
 
-// Types in both lists; an integer is a number.
+// Types in both lists, each once; an integer is a number.
 json::array CommonTypes(const json::array& a, const json::array& b) {
   json::array common;
+  const auto add = [&](const json::value& type) {
+    if (!Has(common, type)) common.push_back(type);
+  };
   for (const json::value& x : a) {
     for (const json::value& y : b) {
-      if (x == y) common.push_back(x);
-      if ((x == "integer" && y == "number") || (x == "number" && y == "integer")) common.push_back("integer");
+      if (Same(x, y)) add(x);
+      if ((x == "integer" && y == "number") || (x == "number" && y == "integer")) add("integer");
     }
   }
   return common;
+}
+
+// Makes `present` hold all that `more` says, too. However many come, it does not get deeper.
+void AlsoHolds(json::value& present, const json::value& more) {
+  json::object* object = present.if_object();
+  if (object == nullptr || object->size() != 1 || !object->contains("allOf") || !object->at("allOf").is_array()) {
+    json::array parts;
+    parts.push_back(std::move(present));
+    object = &present.emplace_object();
+    object->emplace("allOf", std::move(parts));
+  }
+  object->at("allOf").get_array().push_back(more);
 }
 
 bool SameKeys(const json::value* a, const json::value* b) {
@@ -86,15 +119,20 @@ bool IsSchemaAnnotation(std::string_view keyword) {
          std::find(std::begin(kAnnotations), std::end(kAnnotations), keyword) != std::end(kAnnotations);
 }
 
-size_t CountJsonValues(const json::value& value, size_t limit) {
+size_t CountJsonValues(const json::value& value, size_t limit, size_t bytes_per_value) {
   size_t count = 0;
   std::vector<const json::value*> work{&value};
   while (!work.empty() && count <= limit) {
     const json::value& at = *work.back();
     work.pop_back();
     ++count;
-    if (at.is_object()) {
-      for (const auto& entry : at.get_object()) work.push_back(&entry.value());
+    if (const json::string* text = at.if_string()) {
+      count += text->size() / bytes_per_value;
+    } else if (at.is_object()) {
+      for (const auto& entry : at.get_object()) {
+        count += entry.key().size() / bytes_per_value;
+        work.push_back(&entry.value());
+      }
     } else if (at.is_array()) {
       for (const json::value& item : at.get_array()) work.push_back(&item);
     }
@@ -145,7 +183,7 @@ Status SchemaMerger::Add(json::object& out, const json::value& schema, uint32_t 
   if (depth > kMaxMergeDepth)
     return InvalidArgument("combines schemas more than " + std::to_string(kMaxMergeDepth) +
                            " deep, or one with itself");
-  num_copied_ += CountJsonValues(schema, kMaxCopied);
+  num_copied_ += CountJsonValues(schema, kMaxCopied, kBytesPerValue);
   if (num_copied_ > kMaxCopied) return InvalidArgument("combines too many schemas");
   if (schema.is_bool()) {
     if (!schema.get_bool()) out["enum"] = json::array();
@@ -182,7 +220,7 @@ Status SchemaMerger::AddProperties(json::object& out, const json::object& more) 
     const bool closed = (present_additional != nullptr && *present_additional != json::value(true)) ||
                         (additional != nullptr && *additional != json::value(true));
     if (closed && !SameKeys(out.if_contains("properties"), properties)) return CannotMerge("additionalProperties");
-    if (additional != nullptr && present_additional != nullptr && *additional != *present_additional) {
+    if (additional != nullptr && present_additional != nullptr && !Same(*additional, *present_additional)) {
       if (additional->is_object() && present_additional->is_object()) return CannotMerge("additionalProperties");
       // false says more than a schema, a schema more than true.
       if (*additional == json::value(false) || *present_additional == json::value(true))
@@ -199,7 +237,7 @@ Status SchemaMerger::AddProperties(json::object& out, const json::object& more) 
   json::object& all = out["properties"].get_object();
   for (const auto& entry : properties->get_object()) {
     if (json::value* present = all.if_contains(entry.key())) {
-      if (*present != entry.value()) *present = json::object{{"allOf", json::array{*present, entry.value()}}};
+      if (!Same(*present, entry.value())) AlsoHolds(*present, entry.value());
     } else {
       all[entry.key()] = entry.value();
     }
@@ -213,10 +251,11 @@ Status SchemaMerger::AddKeyword(json::object& out, std::string_view key, const j
     out[key] = value;
     return {};
   }
-  if (*present == value) return {};
-  if (present->is_array() && value.is_array() &&
-      present->get_array().size() * value.get_array().size() > kMaxComparisons)
-    return InvalidArgument("combines too long lists of \"" + std::string(key) + "\"");
+  if (Same(*present, value)) return {};
+  if (present->is_array() && value.is_array()) {
+    num_compared_ += present->get_array().size() * value.get_array().size();
+    if (num_compared_ > kMaxCompared) return InvalidArgument("combines too long lists of \"" + std::string(key) + "\"");
+  }
   if (key == "type") {
     *present = CommonTypes(TypesOf(*present), TypesOf(value));
     return {};
@@ -224,19 +263,19 @@ Status SchemaMerger::AddKeyword(json::object& out, std::string_view key, const j
   if (key == "required" && present->is_array() && value.is_array()) {
     json::array& names = present->get_array();
     for (const json::value& name : value.get_array())
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+      if (!Has(names, name)) names.push_back(name);
     return {};
   }
   if (key == "enum" && present->is_array() && value.is_array()) {
     json::array common;
     const json::array& other = value.get_array();
     for (const json::value& item : present->get_array())
-      if (std::find(other.begin(), other.end(), item) != other.end()) common.push_back(item);
+      if (Has(other, item)) common.push_back(item);
     *present = std::move(common);
     return {};
   }
   if (key == "items") {
-    *present = json::object{{"allOf", json::array{*present, value}}};
+    AlsoHolds(*present, value);
     return {};
   }
   const bool at_least = key == "minimum" || key == "exclusiveMinimum" || key == "minLength" || key == "minItems" ||

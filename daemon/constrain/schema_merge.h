@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <initializer_list>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,12 +37,16 @@ class SchemaMerger {
   Status AddProperties(boost::json::object& out, const boost::json::object& more);
 
   static constexpr size_t kMaxCopied = 300'000;
+  static constexpr size_t kMaxCompared = 2'000'000;
   const boost::json::value& root_;
   std::deque<boost::json::value> merged_;
   size_t num_copied_ = 0;
+  size_t num_compared_ = 0;
 };
 
-// JSON values in a value, itself included; stops counting above `limit`.
-size_t CountJsonValues(const boost::json::value& value, size_t limit);
+// JSON values in a value, itself included; stops counting above `limit`. Long texts and names count for one more for
+// every `bytes_per_value`.
+size_t CountJsonValues(const boost::json::value& value, size_t limit,
+                       size_t bytes_per_value = std::numeric_limits<size_t>::max());
 
 }  // namespace engram
