@@ -162,6 +162,14 @@ TEST(HostileTest, LongTextsAreNotCopiedOverAndOver) {
   for (int i = 0; i < 2'000; ++i) properties["p" + std::to_string(i)] = {{"$ref", "#/$defs/a"}, {"type", "string"}};
   EXPECT_THAT(MessageOf(FromSchema({{"$defs", {{"a", {{"const", text}}}}}, {"properties", properties}})),
               HasSubstr("combines too many schemas"));
+  // Nor is a name on the way to a schema.
+  for (auto& entry : properties) entry.value() = {{"type", "null"}};
+  boost::json::object defs;
+  defs[text] = {{"properties", properties}, {"required", {"p1", 2}}};
+  const std::string message = MessageOf(FromSchema({{"$ref", "#/$defs/" + text}, {"$defs", defs}}));
+  EXPECT_THAT(message, HasSubstr("schema/$defs/xxx"));
+  EXPECT_THAT(message, HasSubstr("xxx/required must be a list of names"));
+  EXPECT_LT(message.size(), 500u);
 }
 
 }  // namespace

@@ -55,6 +55,14 @@ constexpr Keyword kKeywords[] = {
     {"exclusiveMaximum", "number"},
 };
 
+// Of a path, which each of many rules has: the names in a reference may be as long as the schema.
+constexpr size_t kMaxPathBytes = 300;
+
+std::string Shortened(const std::string& path) {
+  if (path.size() <= kMaxPathBytes) return path;
+  return Utf8Lossy(path.substr(0, kMaxPathBytes / 2)) + ".." + Utf8Lossy(path.substr(path.size() - kMaxPathBytes / 2));
+}
+
 std::string_view View(json::string_view text) {
   return {text.data(), text.size()};
 }
@@ -80,8 +88,7 @@ class Compiler {
         return error;
       }
       grammar_.Define(work.rule, *body);
-      if (grammar_.expressions().size() >= Grammar::kMaxExpressions)
-        return InvalidArgument(path_ + ": the schema is too large", path_);
+      if (auto large = TooLarge(); !large) return std::move(large).error();
     }
     return root;
   }
@@ -96,10 +103,17 @@ class Compiler {
   ExprId Call(const json::value& schema, const std::string& path) {
     const auto [found, added] = rules_.try_emplace(&schema, 0);
     if (added) {
-      found->second = grammar_.AddRule(path);
-      work_.push_back({&schema, path, found->second});
+      std::string shortened = Shortened(path);
+      found->second = grammar_.AddRule(shortened);
+      work_.push_back({&schema, std::move(shortened), found->second});
     }
     return grammar_.Call(found->second);
+  }
+
+  // Asked wherever the schema has many of something: what is beyond would be made for nothing.
+  Status TooLarge() const {
+    if (grammar_.expressions().size() < Grammar::kMaxExpressions) return {};
+    return InvalidArgument(path_ + ": the schema is too large", path_);
   }
 
   ExprId Nothing() { return grammar_.Choice({}); }
@@ -176,6 +190,7 @@ class Compiler {
     const bool more = SaysMore(schema, key);
     std::vector<ExprId> ways;
     for (size_t i = 0; i < list->size(); ++i) {
+      ENGRAM_CHECK_OK(TooLarge());
       const std::string way_path = path + "/" + key + "/" + std::to_string(i);
       if (!more) {
         ways.push_back(Call((*list)[i], way_path));
@@ -202,7 +217,7 @@ class Compiler {
     for (const auto& entry : schema) {
       const std::string_view key = View(entry.key());
       if (key != "enum" && key != "const" && key != "type" && key != "nullable" && !IsSchemaAnnotation(key))
-        return Unsupported(path + "/" + std::string(key) + " is not supported beside enum or const");
+        return Unsupported(path + "/" + std::string(key.substr(0, 100)) + " is not supported beside enum or const");
     }
     ENGRAM_TRY(const std::vector<std::string> types, Types(schema, path));
     std::vector<const json::value*> values;
@@ -378,6 +393,7 @@ class Compiler {
       return Nothing();
     }
     for (uint32_t i = num_first; i > 0; --i) {
+      ENGRAM_CHECK_OK(TooLarge());
       const ExprId one = Call(first[i - 1], path + "/prefixItems/" + std::to_string(i - 1));
       ExprId rest = grammar_.Sequence({i > 1 ? json_.Comma() : grammar_.Literal(""), one, tail});
       if (i > min) rest = grammar_.Optional(rest);
@@ -408,6 +424,7 @@ class Compiler {
     std::unordered_map<std::string, size_t> places;
     if (listed != nullptr) {
       for (const auto& entry : listed->get_object()) {
+        ENGRAM_CHECK_OK(TooLarge());
         const std::string name(View(entry.key()));
         places.emplace(name, properties.size());
         properties.push_back({name, Call(entry.value(), path + "/properties/" + name.substr(0, 100))});
@@ -416,6 +433,7 @@ class Compiler {
     if (const json::value* required = schema.if_contains("required")) {
       if (!required->is_array()) return Wrong(path + "/required", "must be a list of names");
       for (const json::value& item : required->get_array()) {
+        ENGRAM_CHECK_OK(TooLarge());
         if (!item.is_string()) return Wrong(path + "/required", "must be a list of names");
         const std::string name(View(item.get_string()));
         const auto [found, added] = places.emplace(name, properties.size());
@@ -442,6 +460,7 @@ class Compiler {
       at_start = grammar_.Optional(grammar_.Sequence({member, after}));
     }
     for (size_t i = properties.size(); i > 0; --i) {
+      ENGRAM_CHECK_OK(TooLarge());
       const Property& property = properties[i - 1];
       const ExprId member = json_.Member(grammar_.Literal(JsonQuote(property.name)), property.value);
       const ExprId first = grammar_.Sequence({member, after});
