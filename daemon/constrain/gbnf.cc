@@ -15,6 +15,7 @@ namespace engram {
 namespace {
 
 constexpr uint32_t kMaxNesting = 100;
+constexpr size_t kMaxNameBytes = 100;
 constexpr uint32_t kMaxRepeats = 8;  // one behind the other
 
 bool IsNameStart(uint32_t c) {
@@ -34,6 +35,7 @@ class Parser {
       const TextCursor start = cursor_;
       const std::string name = ReadName();
       if (name.empty()) return cursor_.Fail("expected the name of a rule");
+      if (name.size() > kMaxNameBytes) return LongName(start);
       SkipBlank();
       if (!cursor_.Take("::=")) return cursor_.Fail("expected \"::=\" after the rule's name \"" + name + "\"");
       const RuleId rule = RuleNamed(name, start);
@@ -76,6 +78,10 @@ class Parser {
     if (cursor_.at_end() || !IsNameStart(cursor_.peek())) return name;
     while (!cursor_.at_end() && IsNamePart(cursor_.peek())) name += static_cast<char>(cursor_.Next());
     return name;
+  }
+
+  static Error LongName(const TextCursor& start) {
+    return start.Fail("the rule's name has more than " + std::to_string(kMaxNameBytes) + " characters");
   }
 
   // A name with "::=" behind it begins the next rule.
@@ -136,6 +142,7 @@ class Parser {
     }
     const std::string name = ReadName();
     if (name.empty()) return cursor_.Fail("expected a literal, a class, \".\", \"(\" or a rule's name");
+    if (name.size() > kMaxNameBytes) return LongName(start);
     return grammar_.Call(RuleNamed(name, start));
   }
 
@@ -150,7 +157,7 @@ class Parser {
   }
 
   Result<ExprId> ParseClass(const TextCursor& start) {
-    CodePoints points;
+    std::vector<CodePoints::Range> ranges;
     const bool negated = cursor_.Take("^");
     while (!cursor_.at_end() && cursor_.peek() != ']' && cursor_.peek() != '\n') {
       const TextCursor at = cursor_;
@@ -165,10 +172,14 @@ class Parser {
         }
       }
       if (last < first) return at.Fail("the range ends before it begins");
-      points.Add(first, last);
+      ranges.emplace_back(first, last);
     }
     if (!cursor_.Take("]")) return start.Fail("the class does not end on its line");
-    if (points.empty() && !negated) return start.Fail("the class has no characters");
+    if (ranges.empty() && !negated) return start.Fail("the class has no characters");
+    // In order each is added at the end; a class may have very many.
+    std::sort(ranges.begin(), ranges.end());
+    CodePoints points;
+    for (const auto& [first, last] : ranges) points.Add(first, last);
     return grammar_.Characters(negated ? points.Complement() : std::move(points));
   }
 

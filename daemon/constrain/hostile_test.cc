@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "constrain/test_grammars.h"
+#include "constrain/text_cursor.h"
 
 namespace engram {
 namespace {
@@ -170,6 +171,23 @@ TEST(HostileTest, LongTextsAreNotCopiedOverAndOver) {
   EXPECT_THAT(message, HasSubstr("schema/$defs/xxx"));
   EXPECT_THAT(message, HasSubstr("xxx/required must be a list of names"));
   EXPECT_LT(message.size(), 500u);
+}
+
+TEST(HostileTest, LongNames) {
+  const std::string name(4'000'000, 'n');
+  EXPECT_THAT(MessageOf(FromSchema({{"properties", {{name, true}}}, {"additionalProperties", true}})),
+              HasSubstr("too large"));
+  EXPECT_THAT(MessageOf(ParseGbnf("root ::= " + name.substr(0, 101))),
+              HasSubstr("line 1, column 10: the rule's name has more than 100 characters"));
+  EXPECT_THAT(MessageOf(ParseGbnf(name.substr(0, 101) + " ::= \"\"")), HasSubstr("line 1, column 1: the rule's name"));
+}
+
+TEST(HostileTest, ClassesOfManyCharacters) {
+  // Every second one, the last first.
+  std::string text = "root ::= [";
+  for (uint32_t c = 0x1ffff; c > 0x1e200; c -= 2) AppendUtf8(text, c);
+  EXPECT_EQ(RunWith(FromGbnf(text + "a]"), 'a', 1), "");
+  EXPECT_EQ(RunWith(FromGbnf(text + "a]"), 'b', 1), "not allowed");
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "constrain/json_grammar.h"
 
-#include <map>
-#include <memory>
+#include <algorithm>
+#include <span>
 
 #include "constrain/text_cursor.h"
 
@@ -13,12 +13,6 @@ const CodePoints kDigit{{'0', '9'}};
 const CodePoints kHex{{'0', '9'}, {'a', 'f'}, {'A', 'F'}};
 // Characters that stand in a string as they are.
 const CodePoints kPlain = CodePoints{{0, 0x1f}, {'"', '"'}, {'\\', '\\'}, {0xd800, 0xdfff}}.Complement();
-
-// Characters of names as a tree.
-struct NameNode {
-  std::map<uint32_t, std::unique_ptr<NameNode>> children;
-  bool is_name = false;
-};
 
 }  // namespace
 
@@ -142,37 +136,45 @@ ExprId JsonGrammar::StringBut(const std::vector<std::string>& names) {
     return grammar_.Sequence(
         {grammar_.Repeat(grammar_.Characters(kPlain), 0, Expr::kUnbounded), grammar_.Literal("\"")});
   });
-  NameNode root;
+  std::vector<std::u32string> known;
   for (const std::string& name : names) {
-    NameNode* node = &root;
-    bool plain = true;
-    for (TextCursor cursor(name); !cursor.at_end() && plain;) {
-      const uint32_t c = cursor.Next();
-      plain = kPlain.Contains(c);
-      std::unique_ptr<NameNode>& child = node->children[c];
-      if (child == nullptr) child = std::make_unique<NameNode>();
-      node = child.get();
-    }
+    std::u32string characters;
+    for (TextCursor cursor(name); !cursor.at_end();) characters += static_cast<char32_t>(cursor.Next());
     // One that needs escapes cannot come out.
-    node->is_name |= plain;
+    if (std::all_of(characters.begin(), characters.end(), [](char32_t c) { return kPlain.Contains(c); }))
+      known.push_back(std::move(characters));
   }
-  // One rule per node: long names must not make deep expressions.
+  std::sort(known.begin(), known.end());
+  known.erase(std::unique(known.begin(), known.end()), known.end());
+  // One rule for each beginning that names share: long names must not make deep expressions.
+  struct Beginning {
+    RuleId rule;
+    std::span<const std::u32string> names;  // that have it
+    size_t size;                            // characters
+  };
   const RuleId first = grammar_.AddRule("another name");
-  std::vector<std::pair<RuleId, const NameNode*>> work{{first, &root}};
-  while (!work.empty()) {
-    const auto [rule, node] = work.back();
+  std::vector<Beginning> work{{first, known, 0}};
+  while (!work.empty() && grammar_.expressions().size() < Grammar::kMaxExpressions) {
+    const RuleId rule = work.back().rule;
+    const size_t size = work.back().size;
+    std::span<const std::u32string> rest_of = work.back().names;
     work.pop_back();
+    const bool is_name = !rest_of.empty() && rest_of.front().size() == size;
+    if (is_name) rest_of = rest_of.subspan(1);
     std::vector<ExprId> ways;
-    CodePoints others = kPlain;
     CodePoints taken;
-    for (const auto& [c, child] : node->children) {
+    while (!rest_of.empty()) {
+      const char32_t c = rest_of.front()[size];
+      const auto end = std::find_if(rest_of.begin(), rest_of.end(), [&](const auto& name) { return name[size] != c; });
+      const auto count = static_cast<size_t>(end - rest_of.begin());
       taken.Add(c, c);
       const RuleId next = grammar_.AddRule("another name");
-      work.emplace_back(next, child.get());
+      work.push_back({next, rest_of.first(count), size + 1});
       ways.push_back(grammar_.Sequence({grammar_.Characters({{c, c}}), grammar_.Call(next)}));
+      rest_of = rest_of.subspan(count);
     }
-    ways.push_back(grammar_.Sequence({grammar_.Characters(others.Without(taken)), rest}));
-    if (!node->is_name) ways.push_back(grammar_.Literal("\""));
+    ways.push_back(grammar_.Sequence({grammar_.Characters(kPlain.Without(taken)), rest}));
+    if (!is_name) ways.push_back(grammar_.Literal("\""));
     grammar_.Define(rule, grammar_.Choice(std::move(ways)));
   }
   return grammar_.Sequence({grammar_.Literal("\""), grammar_.Call(first)});
