@@ -26,6 +26,8 @@ uint64_t HashPlaces(const std::vector<Automaton::Place>& places, bool can_end) {
 // What is counted of an object beyond its own size: its part of the tables that find it.
 constexpr size_t kTableBytes = 48;
 
+constexpr size_t kKeptSlots = 1u << 14;
+
 }  // namespace
 
 size_t Automaton::PlaceSet::Hash(const Place& place) {
@@ -56,6 +58,7 @@ void Automaton::PlaceSet::Grow() {
 
 void Automaton::PlaceSet::Clear() {
   size_ = 0;
+  if (slots_.size() > kKeptSlots) slots_ = {};
   if (++stamp_ != 0) return;
   std::fill(slots_.begin(), slots_.end(), Slot{});
   stamp_ = 1;
@@ -75,7 +78,7 @@ Status Automaton::Begin(Position& position) {
   if (position.era == era_) return {};
   if (position.era == nullptr) {
     work_.assign(1, {program_.start(), nullptr});
-    if (!Close()) return status();
+    if (!Close()) return Finish();
   } else {
     std::unordered_map<const Frame*, const Frame*> moved;
     places_.clear();
@@ -90,8 +93,12 @@ Status Automaton::Begin(Position& position) {
   return {};
 }
 
-Status Automaton::status() const {
+Status Automaton::Finish() {
   if (!too_ambiguous_) return {};
+  era_.reset();
+  places_ = {};
+  work_ = {};
+  visited_ = {};
   return InvalidArgument(
       "the grammar is too ambiguous: after this text it may go on in too many ways to follow them all", "grammar");
 }

@@ -50,7 +50,7 @@ class Automaton {
   class PlaceSet {
    public:
     bool Insert(const Place& place);  // false: it was there
-    void Clear();
+    void Clear();                     // gives up more room than most steps need
 
    private:
     struct Slot {
@@ -93,9 +93,9 @@ class Automaton {
     return next != nullptr ? next : Step(state, byte_class);
   }
   bool IsDead(const State* state) const { return state == era_->dead; }
-  // kInvalidArgument once the work since Begin() was too much or a state had too many places: then the states since are
-  // not to be used.
-  Status status() const;
+  // After the series. kInvalidArgument when the work since Begin() was too much or a state had too many places: then
+  // the states since are not to be used, and what was learnt and the room for it are given up.
+  Status Finish();
   // To be called when a state got a mask.
   void CountBytes(size_t bytes) { era_->bytes += bytes; }
 

@@ -36,7 +36,7 @@ Status Constraint::MakeMask(Automaton::State* state) {
     }
     ++i;
   }
-  ENGRAM_CHECK_OK(automaton_.status());
+  ENGRAM_CHECK_OK(automaton_.Finish());
   state->mask = std::move(mask);
   state->mask_empty = !any;
   automaton_.CountBytes(state->mask.size() * sizeof(uint64_t));
@@ -58,7 +58,7 @@ Status ConstraintMatcher::Accept(int32_t token) {
   Automaton::State* state = position_.state;
   for (const char byte : bytes)
     state = automaton.Next(state, automaton.program().byte_class(static_cast<uint8_t>(byte)));
-  ENGRAM_CHECK_OK(automaton.status());
+  ENGRAM_CHECK_OK(automaton.Finish());
   if (bytes.empty() || automaton.IsDead(state))
     return InvalidArgument("token " + std::to_string(token) + ", " + JsonQuote(bytes) + ", does not fit the grammar",
                            "grammar");

@@ -60,7 +60,7 @@ class Language {
     Automaton::State* state = position.state;
     for (const char c : text)
       state = automaton_->Next(state, automaton_->program().byte_class(static_cast<uint8_t>(c)));
-    EXPECT_TRUE(automaton_->status().has_value());
+    EXPECT_TRUE(automaton_->Finish().has_value());
     return automaton_->IsDead(state) ? Match::kNo : state->can_end ? Match::kWhole : Match::kBegins;
   }
   bool Has(std::string_view text) { return Try(text) == Match::kWhole; }

@@ -122,7 +122,7 @@ void CheckText(const Grammar& grammar, std::string_view text, bool can_end) {
   for (const char byte : text) {
     FUZZ_CHECK(automaton.Begin(position));  // with new work for each
     position.state = automaton.Next(position.state, automaton.program().byte_class(static_cast<uint8_t>(byte)));
-    FUZZ_CHECK(automaton.status());
+    FUZZ_CHECK(automaton.Finish());
     FUZZ_CHECK(!automaton.IsDead(position.state));
   }
   FUZZ_CHECK(position.state->can_end == can_end);
