@@ -30,7 +30,7 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const start = (settings) => Daemon.start({ model, settings: [...own, ...settings] });
 // With a context that outlasts a turn, for its steps take microseconds.
-const nullBackbone = ['backbone.plugin=null_backbone', 'backbone.options.max_positions=100000',
+const nullBackbone = ['backbone.plugin=null_backbone', 'backbone.options.max_positions=1000000',
   `plugins.directories=[${pluginDirectories.join(',')}]`];
 
 // A streamed completion whose bytes are thrown away. Greedy: what drawing costs is measured elsewhere.

@@ -26,10 +26,10 @@ void GateRecorder::Record(const Batch& batch, const float* gates, engram_batch_r
   }
   if (slices_.empty()) return;
   statistics_.Record(slices_, gates, static_cast<uint32_t>(batch.tokens.size()));
-  const GateSlice& sampled = slices_[num_batches_ % slices_.size()];
-  const auto step = static_cast<uint32_t>(num_batches_ / slices_.size());
-  ++num_batches_;
-  RecordRows(sampled, sampled.first_token + step % sampled.num_tokens, rows);
+  if (num_batches_++ % kRowsEvery != 0) return;
+  const uint64_t sample = num_batches_ / kRowsEvery;
+  const GateSlice& sampled = slices_[sample % slices_.size()];
+  RecordRows(sampled, sampled.first_token + static_cast<uint32_t>(sample / slices_.size() % sampled.num_tokens), rows);
 }
 
 void GateRecorder::RecordRows(const GateSlice& slice, uint32_t token, engram_batch_rows* rows) {

@@ -14,11 +14,13 @@ namespace engram {
 
 class GateRecorder {
  public:
+  static constexpr uint64_t kRowsEvery = 8;
+
   // Both must outlive it. The model has Engram memory.
   GateRecorder(const Model& model, GateStatistics& statistics) : model_(model), statistics_(statistics) {}
 
-  // Counts the tokens of a batch that was run with gates, before its rows are let go. One token a batch, another each
-  // time, has its rows looked at for the shares of the n-gram orders.
+  // Counts the tokens of a batch that was run with gates, before its rows are let go. In the first batch and each
+  // kRowsEvery-th after it one token, another each time, has its rows looked at for the shares of the n-gram orders.
   void Record(const Batch& batch, const float* gates, engram_batch_rows* rows);
 
  private:

@@ -136,10 +136,18 @@ void GateStatistics::Count(Counts& counts, const GateSlice& slice, const float* 
                            size_t part) {
   const size_t num_orders = max_order_ - 1;
   counts.tokens += slice.num_tokens;
-  for (size_t layer = 0; layer < layers_.size(); ++layer) {
-    Cells* total = counts.total.data() + layer * num_streams_;
-    Cells* window = counts.window[part].data() + layer * num_streams_;
-    for (uint32_t i = 0; i < slice.num_tokens; ++i) {
+  for (uint32_t i = 0; i < slice.num_tokens; ++i) {
+    const size_t end = slice.context.size() - slice.num_tokens + i + 1;
+    const auto highest = static_cast<uint32_t>(std::min<size_t>(max_order_, end));
+    const auto ngram = [&](uint32_t order) { return slice.context.subspan(end - order, order); };
+    std::array<uint64_t, kMaxTrackedOrder + 1> hashes{};  // by order
+    for (uint32_t order = 2; order <= highest; ++order) {
+      hashes[order] = TopNgrams::Hash(ngram(order));
+      counts.by_count[order - 2].Add(hashes[order], ngram(order), 1);
+    }
+    for (size_t layer = 0; layer < layers_.size(); ++layer) {
+      Cells* total = counts.total.data() + layer * num_streams_;
+      Cells* window = counts.window[part].data() + layer * num_streams_;
       const float* token_gates = gates + (layer * num_tokens + slice.first_token + i) * num_streams_;
       double mass = 0;
       for (uint32_t s = 0; s < num_streams_; ++s) {
@@ -147,16 +155,9 @@ void GateStatistics::Count(Counts& counts, const GateSlice& slice, const float* 
         window[s].Add(token_gates[s]);
         mass += token_gates[s];
       }
-      const size_t end = slice.context.size() - slice.num_tokens + i + 1;
-      for (uint32_t order = 2; order <= max_order_ && order <= end; ++order)
-        counts.by_mass[layer * num_orders + order - 2].Add(slice.context.subspan(end - order, order),
-                                                           mass / num_streams_);
+      for (uint32_t order = 2; order <= highest; ++order)
+        counts.by_mass[layer * num_orders + order - 2].Add(hashes[order], ngram(order), mass / num_streams_);
     }
-  }
-  for (uint32_t i = 0; i < slice.num_tokens; ++i) {
-    const size_t end = slice.context.size() - slice.num_tokens + i + 1;
-    for (uint32_t order = 2; order <= max_order_ && order <= end; ++order)
-      counts.by_count[order - 2].Add(slice.context.subspan(end - order, order), 1);
   }
 }
 

@@ -17,9 +17,9 @@ using testing::IsEmpty;
 TEST(TopNgramsTest, CountsExactlyWhileThereIsRoom) {
   TopNgrams top(8, /*keep_tokens=*/true);
   const std::vector<int32_t> a = {1, 2}, b = {1, 3}, c = {1, 2, 3};
-  for (int i = 0; i < 5; ++i) top.Add(a, 0.5);
-  for (int i = 0; i < 3; ++i) top.Add(b, 2);
-  top.Add(c, 0.25);
+  for (int i = 0; i < 5; ++i) top.Add(TopNgrams::Hash(a), a, 0.5);
+  for (int i = 0; i < 3; ++i) top.Add(TopNgrams::Hash(b), b, 2);
+  top.Add(TopNgrams::Hash(c), c, 0.25);
   const auto entries = top.Top(10);
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[0].tokens, b);
@@ -45,7 +45,7 @@ TEST(TopNgramsTest, BoundsHoldOverALongStream) {
   for (int i = 0; i < 50'000; ++i) {
     const std::vector<int32_t> ngram = {static_cast<int32_t>(skewed(random)), static_cast<int32_t>(random() % 3)};
     const double weight = 0.25 * static_cast<double>(1 + random() % 4);  // exact in binary
-    top.Add(ngram, weight);
+    top.Add(TopNgrams::Hash(ngram), ngram, weight);
     exact[ngram] += weight;
     total += weight;
   }
@@ -71,7 +71,7 @@ TEST(TopNgramsTest, BoundsHoldOverALongStream) {
 TEST(TopNgramsTest, WithoutTextsOnlyHashesStay) {
   TopNgrams top(4, /*keep_tokens=*/false);
   const std::vector<int32_t> ngram = {7, 8};
-  top.Add(ngram, 1);
+  top.Add(TopNgrams::Hash(ngram), ngram, 1);
   ASSERT_EQ(top.Top(1).size(), 1u);
   EXPECT_THAT(top.Top(1)[0].tokens, IsEmpty());
   EXPECT_EQ(top.Top(1)[0].hash, TopNgrams::Hash(ngram));

@@ -5,9 +5,9 @@
 #pragma once
 
 #include <array>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 namespace engram {
@@ -30,29 +30,38 @@ class TopNgrams {
   // What n-grams are told apart by: FNV-1a over the ids' bytes. At most kMaxTrackedOrder tokens.
   static uint64_t Hash(std::span<const int32_t> tokens);
 
-  // Adds `weight` (>= 0) to the n-gram; one more than `capacity` takes the place of the lightest.
-  void Add(std::span<const int32_t> tokens, double weight);
+  // Adds `weight` (>= 0) to the n-gram, whose `hash` is Hash(tokens): several sketches may share the work. One more
+  // than `capacity` takes the place of the lightest. Some tens of nanoseconds.
+  void Add(uint64_t hash, std::span<const int32_t> tokens, double weight);
   // Heaviest first, at most `limit`.
   std::vector<Entry> Top(size_t limit) const;
   void Clear();
 
  private:
+  // What only a change of the n-gram itself touches.
   struct Cell {
     uint64_t hash = 0;
     uint64_t count = 0;
-    double weight = 0;
     double error = 0;
     uint32_t num_tokens = 0;
     std::array<int32_t, kMaxTrackedOrder> tokens{};
   };
-  void SiftUp(size_t place);
-  void SiftDown(size_t place);
-  void Place(size_t place, const Cell& cell);
+  // What the heap is ordered by.
+  struct Slot {
+    double weight = 0;
+    uint32_t cell = 0;
+  };
+  void SiftUp(uint32_t place);
+  void SiftDown(uint32_t place);
+  void Place(uint32_t place, Slot slot);
+  Cell Fresh(uint64_t hash, std::span<const int32_t> tokens, double error) const;
 
   uint32_t capacity_;
   bool keep_tokens_;
-  std::vector<Cell> heap_;  // the lightest first
-  std::unordered_map<uint64_t, uint32_t> places_;
+  std::vector<Cell> cells_;
+  std::vector<uint32_t> places_;  // of each cell in heap_
+  std::vector<Slot> heap_;        // the lightest first
+  boost::unordered_flat_map<uint64_t, uint32_t> by_hash_;
 };
 
 }  // namespace engram
