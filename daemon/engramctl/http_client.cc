@@ -5,12 +5,15 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/ssl.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/websocket.hpp>
+#include <boost/beast/websocket/ssl.hpp>
 #include <boost/json.hpp>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <optional>
 
 namespace engram {
@@ -31,10 +34,41 @@ constexpr std::chrono::seconds kSilence{30};
 constexpr std::chrono::seconds kCloseTime{3};
 constexpr const char* kUserAgent = "engramctl/" ENGRAMD_VERSION;
 
+// Plain or within TLS; a SyncStream of Boost.Beast.
+class Connection {
+ public:
+  explicit Connection(asio::io_context& context) : socket_(context) {}
+
+  tcp::socket& socket() { return socket_; }
+  asio::ssl::stream<tcp::socket&>& StartTls(asio::ssl::context& tls) { return secure_.emplace(socket_, tls); }
+
+  template <typename Buffers>
+  size_t read_some(const Buffers& buffers, error_code& error) {
+    return secure_ ? secure_->read_some(buffers, error) : socket_.read_some(buffers, error);
+  }
+  template <typename Buffers>
+  size_t read_some(const Buffers& buffers) {
+    return secure_ ? secure_->read_some(buffers) : socket_.read_some(buffers);
+  }
+  template <typename Buffers>
+  size_t write_some(const Buffers& buffers, error_code& error) {
+    return secure_ ? secure_->write_some(buffers, error) : socket_.write_some(buffers, error);
+  }
+  template <typename Buffers>
+  size_t write_some(const Buffers& buffers) {
+    return secure_ ? secure_->write_some(buffers) : socket_.write_some(buffers);
+  }
+
+ private:
+  tcp::socket socket_;
+  std::optional<asio::ssl::stream<tcp::socket&>> secure_;
+};
+
 // A connection with one request sent on it and the answer's header read.
 struct Exchange {
   asio::io_context context;
-  tcp::socket socket{context};
+  asio::ssl::context tls{asio::ssl::context::tls_client};
+  Connection socket{context};
   beast::flat_buffer buffer{1u << 16};
   http::response_parser<http::empty_body> header;
 };
@@ -76,10 +110,11 @@ class EventSplitter {
 };
 
 // Reads one message after the other; everything happens in Run().
+template <typename Transport>
 class Follower {
  public:
   using OnMessage = std::function<bool(std::string_view)>;
-  Follower(asio::io_context& context, websocket::stream<tcp::socket>& stream, const OnMessage& on_message)
+  Follower(asio::io_context& context, websocket::stream<Transport>& stream, const OnMessage& on_message)
       : context_(context), stream_(stream), stop_(context, SIGINT, SIGTERM), on_message_(on_message) {}
 
   Status Run() {
@@ -122,7 +157,7 @@ class Follower {
   }
 
   asio::io_context& context_;
-  websocket::stream<tcp::socket>& stream_;
+  websocket::stream<Transport>& stream_;
   asio::signal_set stop_;
   const OnMessage& on_message_;
   beast::flat_buffer buffer_;
@@ -133,11 +168,11 @@ class Follower {
 }  // namespace
 
 Result<HttpClient> HttpClient::Create(const std::string& url, std::string key) {
-  constexpr std::string_view kScheme = "http://";
-  if (!url.starts_with(kScheme))
-    return InvalidArgument("\"" + url + "\" is not a URL such as http://127.0.0.1:8484 (TLS is not spoken here)");
-  std::string_view rest = std::string_view(url).substr(kScheme.size());
   HttpClient client;
+  client.tls_ = url.starts_with("https://");
+  if (!client.tls_ && !url.starts_with("http://"))
+    return InvalidArgument("\"" + url + "\" is not a URL such as http://127.0.0.1:8484");
+  std::string_view rest = std::string_view(url).substr(url.find("//") + 2);
   const size_t slash = std::min(rest.find('/'), rest.size());
   client.prefix_ = std::string(rest.substr(slash));
   while (client.prefix_.ends_with('/')) client.prefix_.pop_back();
@@ -145,7 +180,7 @@ Result<HttpClient> HttpClient::Create(const std::string& url, std::string key) {
   const size_t bracket = authority.rfind(']');
   const size_t colon = authority.rfind(':');
   const bool has_port = colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket);
-  client.port_ = has_port ? std::string(authority.substr(colon + 1)) : "80";
+  client.port_ = has_port ? std::string(authority.substr(colon + 1)) : client.tls_ ? "443" : "80";
   if (has_port) authority = authority.substr(0, colon);
   if (authority.starts_with('[') && authority.ends_with(']')) authority = authority.substr(1, authority.size() - 2);
   client.host_ = std::string(authority);
@@ -168,10 +203,42 @@ static Status Connect(asio::io_context& context, tcp::socket& socket, const std:
   return {};
 }
 
-static Status Begin(Exchange& exchange, const std::string& host, const std::string& port, const std::string& key,
-                    const HttpCall& call) {
-  ENGRAM_CHECK_OK(Connect(exchange.context, exchange.socket, host, port));
+// What proves who either side is; see the header.
+static Status Prepare(asio::ssl::context& tls) {
+  error_code error;
+  tls.set_verify_mode(asio::ssl::verify_peer);
+  tls.set_default_verify_paths(error);
+  if (error) return Failed("the authorities' certificates", error);
+  const char* const certificate = std::getenv("ENGRAM_CLIENT_CERTIFICATE");
+  const char* const key = std::getenv("ENGRAM_CLIENT_KEY");
+  if (certificate != nullptr) tls.use_certificate_chain_file(certificate, error);
+  if (error) return Failed("ENGRAM_CLIENT_CERTIFICATE, " + std::string(certificate), error);
+  if (key != nullptr) tls.use_private_key_file(key, asio::ssl::context::pem, error);
+  if (error) return Failed("ENGRAM_CLIENT_KEY, " + std::string(key), error);
+  return {};
+}
+
+template <typename Stream>
+static Status ShakeHands(Stream& stream, const std::string& host, const std::string& where) {
+  error_code error;
+  asio::ip::make_address(host, error);
+  // A name is told to the server, which may have a certificate for each; addresses may not be.
+  if (error) SSL_set_tlsext_host_name(stream.native_handle(), host.c_str());
+  stream.set_verify_callback(asio::ssl::host_name_verification(host));
+  stream.handshake(asio::ssl::stream_base::client, error);
+  if (!error) return {};
+  const long verified = SSL_get_verify_result(stream.native_handle());
+  if (verified == X509_V_OK) return Failed("TLS with " + where, error);
+  return Unavailable("TLS with " + where + ": the server's certificate: " + X509_verify_cert_error_string(verified) +
+                     " (SSL_CERT_FILE names further authorities)");
+}
+
+static Status Begin(Exchange& exchange, bool tls, const std::string& host, const std::string& port,
+                    const std::string& key, const HttpCall& call) {
   const std::string where = host + ":" + port;
+  if (tls) ENGRAM_CHECK_OK(Prepare(exchange.tls));
+  ENGRAM_CHECK_OK(Connect(exchange.context, exchange.socket.socket(), host, port));
+  if (tls) ENGRAM_CHECK_OK(ShakeHands(exchange.socket.StartTls(exchange.tls), host, where));
   error_code error;
   http::request<http::string_body> request(http::string_to_verb(call.method), call.target, 11);
   request.set(http::field::host, where);
@@ -207,7 +274,7 @@ Result<HttpAnswer> HttpClient::Send(const HttpCall& call) const {
   HttpCall sent = call;
   sent.target = prefix_ + call.target;
   Exchange exchange;
-  ENGRAM_CHECK_OK(Begin(exchange, host_, port_, key_, sent));
+  ENGRAM_CHECK_OK(Begin(exchange, tls_, host_, port_, key_, sent));
   return ReadWhole(exchange);
 }
 
@@ -218,7 +285,8 @@ Result<HttpAnswer> HttpClient::Call(const std::string& target, const std::string
 Status HttpClient::Stream(const std::string& target, const std::string& body,
                           const std::function<bool(std::string_view)>& on_event) const {
   Exchange exchange;
-  ENGRAM_CHECK_OK(Begin(exchange, host_, port_, key_, {.method = "POST", .target = prefix_ + target, .body = body}));
+  ENGRAM_CHECK_OK(
+      Begin(exchange, tls_, host_, port_, key_, {.method = "POST", .target = prefix_ + target, .body = body}));
   const bool events = exchange.header.get()[http::field::content_type].starts_with("text/event-stream");
   if (!events || exchange.header.get().result() != http::status::ok) {
     ENGRAM_TRY(const HttpAnswer answer, ReadWhole(exchange));
@@ -243,8 +311,22 @@ Status HttpClient::Stream(const std::string& target, const std::string& body,
 
 Status HttpClient::Follow(const std::string& target, const std::function<bool(std::string_view)>& on_message) const {
   asio::io_context context;
-  websocket::stream<tcp::socket> stream(context);
-  ENGRAM_CHECK_OK(Connect(context, stream.next_layer(), host_, port_));
+  if (!tls_) {
+    websocket::stream<tcp::socket> stream(context);
+    ENGRAM_CHECK_OK(Connect(context, stream.next_layer(), host_, port_));
+    return FollowOn(context, stream, target, on_message);
+  }
+  asio::ssl::context tls(asio::ssl::context::tls_client);
+  ENGRAM_CHECK_OK(Prepare(tls));
+  websocket::stream<asio::ssl::stream<tcp::socket>> stream(context, tls);
+  ENGRAM_CHECK_OK(Connect(context, stream.next_layer().next_layer(), host_, port_));
+  ENGRAM_CHECK_OK(ShakeHands(stream.next_layer(), host_, host_ + ":" + port_));
+  return FollowOn(context, stream, target, on_message);
+}
+
+template <typename Context, typename WebSocket>
+Status HttpClient::FollowOn(Context& context, WebSocket& stream, const std::string& target,
+                            const std::function<bool(std::string_view)>& on_message) const {
   stream.set_option(websocket::stream_base::timeout{kCloseTime, kSilence, true});
   stream.set_option(websocket::stream_base::decorator([this](websocket::request_type& request) {
     request.set(http::field::user_agent, kUserAgent);
@@ -256,7 +338,7 @@ Status HttpClient::Follow(const std::string& target, const std::function<bool(st
   stream.handshake(answer, host_ + ":" + port_, prefix_ + target, error);
   if (error == websocket::error::upgrade_declined) return Unavailable(ErrorText({answer.result_int(), answer.body()}));
   if (error) return Failed("asking " + host_ + ":" + port_, error);
-  return Follower(context, stream, on_message).Run();
+  return Follower<typename WebSocket::next_layer_type>(context, stream, on_message).Run();
 }
 
 std::string HttpClient::ErrorText(const HttpAnswer& answer) {

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// HttpClient: blocking HTTP/1.1 calls to one engramd, one connection per call. One thread at a time.
+// HttpClient: blocking HTTP/1.1 calls to one engramd, over TLS or not, one connection per call. One thread at a time.
+//
+// A server's certificate must be for the URL's host and from an authority of the system's, or of the files that
+// OpenSSL's variables SSL_CERT_FILE and SSL_CERT_DIR name. ENGRAM_CLIENT_CERTIFICATE and ENGRAM_CLIENT_KEY name PEM
+// files of a certificate to show to a daemon that asks for one.
 #pragma once
 
 #include <functional>
@@ -27,7 +31,7 @@ struct HttpCall {
 
 class HttpClient {
  public:
-  // `url`: http://HOST[:PORT][/PREFIX]; `key`: empty or the API key. kInvalidArgument for any other URL.
+  // `url`: http[s]://HOST[:PORT][/PREFIX]; `key`: empty or the API key. kInvalidArgument for any other URL.
   static Result<HttpClient> Create(const std::string& url, std::string key);
 
   // Any status is an answer; kUnavailable when there is none.
@@ -51,6 +55,10 @@ class HttpClient {
 
  private:
   HttpClient() = default;
+  template <typename Context, typename WebSocket>  // of Boost.Asio and Boost.Beast
+  Status FollowOn(Context& context, WebSocket& stream, const std::string& target,
+                  const std::function<bool(std::string_view)>& on_message) const;
+  bool tls_ = false;
   std::string host_;
   std::string port_;
   std::string prefix_;

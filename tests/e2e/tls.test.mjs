@@ -2,7 +2,7 @@
 // https:// and wss://, certificates that change while it runs, client certificates. Needs the openssl command, as the build does its
 // library.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import https from 'node:https';
 import os from 'node:os';
@@ -10,7 +10,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import tls from 'node:tls';
 import WebSocket from 'ws';
-import { Daemon, slowed } from './daemon.mjs';
+import { Daemon, engramctl, slowed } from './daemon.mjs';
 
 const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'engramd-tls-'));
 const file = (name) => path.join(dir, name);
@@ -93,6 +93,45 @@ test('WebSockets', async () => {
   const closed = new Promise((resolve) => socket.on('close', resolve));
   socket.close(1000);
   assert.equal(await closed, 1000);
+});
+
+// {code, out, err} of engramctl; `until`: interrupted once it has said that.
+function ctl(args, env, until) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(engramctl, args, { env: { ...process.env, ...env } });
+    let out = '';
+    let err = '';
+    child.stdout.setEncoding('utf8').on('data', (data) => {
+      if (until && !out.includes(until) && (out + data).includes(until)) child.kill('SIGINT');
+      out += data;
+    });
+    child.stderr.setEncoding('utf8').on('data', (data) => (err += data));
+    child.on('error', reject).on('close', (code) => resolve({ code, out, err }));
+  });
+}
+
+test('engramctl asks, streams and follows, of a daemon whose certificate it trusts', async () => {
+  const knows = { SSL_CERT_FILE: file('first.pem') };
+  for (const host of ['127.0.0.1', 'localhost']) {
+    const url = ['--url', `https://${host}:${daemon.port}`];
+    const status = await ctl(['status', ...url], knows);
+    assert.equal(status.code, 0, status.err);
+    assert.match(status.out, /^ready/);
+    const said = await ctl(['generate', ...url, '--max-tokens', '5', '--temperature', '0', 'a'], knows);
+    assert.equal(said.code, 0, said.err);
+    assert.notEqual(said.out, '');
+    const events = await ctl(['events', ...url, '--json'], knows, 'snapshot');
+    assert.equal(events.code, 0, events.err);
+    for (const command of ['status', 'events']) {
+      const stranger = await ctl([command, ...url], { SSL_CERT_FILE: file('second.pem') });
+      assert.equal(stranger.code, 1);
+      assert.match(stranger.err, /certificate: self.signed certificate .*SSL_CERT_FILE/);
+    }
+  }
+  // The same address under a name that the certificate does not have.
+  const otherName = await ctl(['status', '--url', `https://127.1:${daemon.port}`], knows);
+  assert.equal(otherName.code, 1);
+  assert.match(otherName.err, /TLS with 127\.1:\d+: .*certificate/);
 });
 
 test('plain HTTP, garbage and silence are cut off', async () => {
@@ -213,6 +252,14 @@ test('client certificates', async () => {
   assert.equal((await with_('member')).status, 200);
   await assert.rejects(with_(null));
   await assert.rejects(with_('second'));
+  const status = ['status', '--url', own.url];
+  const shows = { SSL_CERT_FILE: file('first.pem'), ENGRAM_CLIENT_CERTIFICATE: file('member.pem'), ENGRAM_CLIENT_KEY: file('member.key') };
+  const member = await ctl(status, shows);
+  assert.equal(member.code, 0, member.err);
+  assert.equal((await ctl(status, { SSL_CERT_FILE: file('first.pem') })).code, 1);
+  const lost = await ctl(status, { ...shows, ENGRAM_CLIENT_KEY: file('nowhere.key') });
+  assert.equal(lost.code, 1);
+  assert.match(lost.err, /ENGRAM_CLIENT_KEY, .*nowhere\.key/);
   await own.stop();
 });
 
