@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What counting gates takes of a step: GateStatistics::Record() of eight sequences that decode a token each, two Engram
-// layers, one stream, default options. Two processes, one with statistics and one without, differ by more than that
-// for reasons of their own (memory placement, order of start), so it is timed by itself.
+// layers, one stream, default options. With warm caches, and
+// without the rows that are looked at: in a served step it takes several times as long (bench/RESULTS.md).
 //
 //   build/release/bin/gate_statistics_bench
 //
