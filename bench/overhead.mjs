@@ -5,11 +5,12 @@
 //
 //   steps  8 streams: processor time of all threads a step, with a backbone that costs nothing and with the real one on
 //          one thread, which tells what serving adds; and the time between two steps against the step itself
-//   gates  the same with gate statistics and without
+//   gates  8 streams of one daemon with gate statistics and without, switched while they run: two daemons that do the
+//          same differ by several per cent
 //   idle   32 streams beside 1,000 idle WebSockets and beside none: gaps between tokens, memory of an idle connection
 //
 // MODEL: another model's directory; SETTINGS: --set values for it, separated by spaces; ROUNDS: turns; SECONDS: of one
-// turn. A step of the bundled model takes a fraction of a millisecond: relative goals need a larger one
+// turn (gates wants many short ones: ROUNDS=100 SECONDS=0.5). A step of the bundled model takes a fraction of a millisecond: relative goals need a larger one
 // (bench/make_model.py).
 import fs from 'node:fs';
 import net from 'node:net';
@@ -34,8 +35,8 @@ const nullBackbone = ['backbone.plugin=null_backbone', 'backbone.options.max_pos
   `plugins.directories=[${pluginDirectories.join(',')}]`];
 
 // A streamed completion whose bytes are thrown away. Greedy: what drawing costs is measured elsewhere.
-function stream(daemon, maxTokens) {
-  const body = JSON.stringify({ prompt: [1, 2, 3], max_tokens: maxTokens, temperature: 0, ignore_eos: true,
+function stream(daemon, maxTokens, prompt) {
+  const body = JSON.stringify({ prompt, max_tokens: maxTokens, temperature: 0, ignore_eos: true,
     stream: true });
   const socket = net.connect(daemon.port, '127.0.0.1');
   socket.on('data', () => {});
@@ -45,13 +46,17 @@ function stream(daemon, maxTokens) {
   return socket;
 }
 
-// Keeps `count` streams running until the returned function is called: one that ends is followed by another.
-async function keepStreams(daemon, count) {
+// Keeps `count` streams running until the returned function is called: one that ends is followed by another. `promptOf`
+// gives the tokens of each. The first ones end one after another, so that steps cost the same at any time.
+async function keepStreams(daemon, count, promptOf = () => [1, 2, 3]) {
   const { json } = await daemon.post('/tokenize', { prompt: 'a' });
   let running = true;
   const sockets = new Set();
+  let started = 0;
   const add = () => {
-    const socket = stream(daemon, json.max_model_len - 8);
+    const prompt = promptOf(started++);
+    const most = json.max_model_len - prompt.length - 8;
+    const socket = stream(daemon, started > count ? most : Math.ceil(most * started / count), prompt);
     sockets.add(socket);
     let tail = '';
     socket.on('data', (data) => {
@@ -83,14 +88,22 @@ function threads(daemon) {
 }
 
 async function reading(daemon) {
-  const values = { at: performance.now() / 1e3, threads: threads(daemon) };
-  values.steps = await daemon.metric('engramd_step_duration_seconds_count');
-  values.inside = await daemon.metric('engramd_step_duration_seconds_sum');
-  values.sequences = await daemon.metric('engramd_batch_sequences_sum');
-  return values;
+  const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
+  const metric = (name) => [...metrics.matchAll(new RegExp(`^${name}(?:{[^}]*})? (\\S+)$`, 'gm'))]
+    .reduce((sum, match) => sum + Number(match[1]), 0);
+  return { at: performance.now() / 1e3, threads: threads(daemon), steps: metric('engramd_step_duration_seconds_count'),
+    inside: metric('engramd_step_duration_seconds_sum'), sequences: metric('engramd_batch_sequences_sum') };
 }
 
-// One turn: seconds per step and what of them the backbone takes.
+// Seconds per step between two readings, and what of them the backbone takes.
+function between(before, after) {
+  const steps = after.steps - before.steps;
+  const used = {};
+  for (const [name, time] of Object.entries(after.threads)) used[name] = (time - (before.threads[name] ?? 0)) / steps;
+  return { interval: (after.at - before.at) / steps, step: (after.inside - before.inside) / steps,
+    sequences: (after.sequences - before.sequences) / steps, used };
+}
+
 async function turn(daemon, streams) {
   const end = await keepStreams(daemon, streams);
   await sleep(200);
@@ -98,11 +111,7 @@ async function turn(daemon, streams) {
   await sleep(seconds * 1e3);
   const after = await reading(daemon);
   await end();
-  const steps = after.steps - before.steps;
-  const used = {};
-  for (const [name, time] of Object.entries(after.threads)) used[name] = (time - (before.threads[name] ?? 0)) / steps;
-  return { interval: (after.at - before.at) / steps, step: (after.inside - before.inside) / steps,
-    sequences: (after.sequences - before.sequences) / steps, used };
+  return between(before, after);
 }
 
 async function inTurns(daemons, streams) {
@@ -149,22 +158,40 @@ async function steps() {
   }
 }
 
+// Streams that say different things: counting takes least where all say the same.
+const differently = (i) => Array.from({ length: 8 }, (_, j) => 10 + (i * 131 + j * 977) % 900);
+
 async function gates() {
-  for (const [name, settings] of [['null backbone', nullBackbone], ['real backbone', oneThread]]) {
-    const on = await start([...settings, 'gates.statistics=true']);
-    const off = await start([...settings, 'gates.statistics=false']);
-    try {
-      const [counted, plain] = await inTurns([on, off], 8);
-      report(`${name}, gate statistics`, counted);
-      report(`${name}, none`, plain);
-      const times = [total(counted), total(plain)];
-      console.log(`${name}: gate statistics take ${us(median(times[0]) - median(times[1]))} of processor time a step; ratio of ` +
-        `turns ${median(times[0].map((t, i) => t / times[1][i])).toFixed(4)}, by the clock ` +
-        `${median(counted.map((t, i) => t.interval / plain[i].interval)).toFixed(4)}`);
-    } finally {
-      await on.stop();
-      await off.stop();
+  const daemon = await start(oneThread);
+  try {
+    const end = await keepStreams(daemon, 8, differently);
+    const measure = async (way) => {
+      await daemon.post(`/admin/v1/gates/${way}`, {});
+      await sleep(20);
+      const before = await reading(daemon);
+      await sleep(seconds * 1e3);
+      return between(before, await reading(daemon));
+    };
+    await measure('resume');
+    const pairs = [];
+    for (let i = 0; i < rounds; ++i) {
+      const pair = {};
+      for (const way of i % 2 === 0 ? ['resume', 'pause'] : ['pause', 'resume']) pair[way] = await measure(way);
+      pairs.push(pair);
     }
+    await end();
+    const counted = pairs.map((pair) => pair.resume);
+    const paused = pairs.map((pair) => pair.pause);
+    report('gate statistics', counted);
+    report('paused', paused);
+    const ratios = (value) => {
+      const all = counted.map((t, i) => value(t) / value(paused[i]));
+      return `${median(all).toFixed(4)} (quarters ${quantile(all, 0.25).toFixed(4)} to ${quantile(all, 0.75).toFixed(4)})`;
+    };
+    console.log(`counted against paused, pairs of turns: from step to step ${ratios((t) => t.interval)}, the step ` +
+      `${ratios((t) => t.step)}, processor time ${ratios((t) => Object.values(t.used).reduce((x, y) => x + y, 0))}`);
+  } finally {
+    await daemon.stop();
   }
 }
 

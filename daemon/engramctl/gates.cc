@@ -131,7 +131,8 @@ void ShowGates(const json::object& answer, bool window) {
   std::printf("%s, %s: %s tokens since %s", Printable(TextAt(answer, "model")).c_str(),
               Printable(GroupText(ObjectOf(answer, "group"))).c_str(), ShowMember(answer, "tokens").c_str(),
               TimeAt(answer, "since_unix_ms").c_str());
-  std::printf(window ? "; here the last %s s\n" : "\n", ShowMember(answer, "window_s").c_str());
+  if (window) std::printf("; here the last %s s", ShowMember(answer, "window_s").c_str());
+  std::puts(TextAt(answer, "counting") == "false" ? "; PAUSED" : "");
   PrintGates(answer, window ? "window" : "streams");
   PrintOrders(answer);
   PrintTop(answer);
@@ -156,16 +157,21 @@ Result<HttpCall> GatesCall(const Arguments& arguments) {
   return HttpCall{.target = target};
 }
 
-// reset, track and untrack: a POST or DELETE with what it is about.
+bool IsChange(const std::string& word) {
+  return word == "reset" || word == "pause" || word == "resume" || word == "track" || word == "untrack";
+}
+
+// A POST or DELETE with what it is about.
 Result<HttpCall> ChangeCall(const Arguments& arguments, const std::string& what) {
   json::object body;
   if (const auto model = arguments.Value("model")) body["model"] = *model;
   const auto [kind, name] = GroupOf(arguments);
-  if (what == "reset" && *kind != '\0') return InvalidArgument("gates reset is of everything that is counted");
-  if (what != "reset" && *kind == '\0') return InvalidArgument("gates " + what + " needs --of KEY or --overlay NAME");
+  const bool of_group = what == "track" || what == "untrack";
+  if (!of_group && *kind != '\0') return InvalidArgument("gates " + what + " is of everything that is counted");
+  if (of_group && *kind == '\0') return InvalidArgument("gates " + what + " needs --of KEY or --overlay NAME");
   if (*kind != '\0') body[kind] = name;
   return HttpCall{.method = what == "untrack" ? "DELETE" : "POST",
-                  .target = what == "reset" ? "/admin/v1/gates/reset" : "/admin/v1/gates/groups",
+                  .target = "/admin/v1/gates/" + (of_group ? "groups" : what),
                   .body = json::serialize(body)};
 }
 
@@ -178,14 +184,18 @@ int Gates(const Arguments& arguments) {
         arguments, [&] { return GatesCall(arguments); },
         [&](const json::object& answer) { ShowGates(answer, arguments.Has("window")); });
   }
-  if (words.size() > 1 || (words[0] != "reset" && words[0] != "track" && words[0] != "untrack"))
-    return Report(InvalidArgument("gates takes reset, track or untrack; see engramctl gates --help"), true);
+  if (words.size() > 1 || !IsChange(words[0]))
+    return Report(InvalidArgument("gates takes reset, pause, resume, track or untrack; see engramctl gates --help"),
+                  true);
   return AskAndShow(
       arguments, [&] { return ChangeCall(arguments, words[0]); },
       [&](const json::object&) {
         const auto [kind, name] = GroupOf(arguments);
         if (words[0] == "reset") {
           std::puts("counting begins anew");
+        } else if (words[0] == "pause" || words[0] == "resume") {
+          std::puts(words[0] == "pause" ? "nothing is counted until engramctl gates resume"
+                                        : "gates are counted again");
         } else {
           std::printf("%s %s is %s\n", kind, Printable(name).c_str(),
                       words[0] == "track" ? "counted by itself from now on" : "not counted by itself any more");
@@ -199,11 +209,12 @@ Command GatesCommand() {
   static const std::string kHelp =
       std::string(
           "Usage: engramctl gates [OPTION]...\n"
-          "       engramctl gates reset|track|untrack [OPTION]...\n\n"
+          "       engramctl gates reset|pause|resume|track|untrack [OPTION]...\n\n"
           "Shows how much of its memory the model let in: by layer and stream the gates' mean,\n"
           "quantiles and histogram, how much of the memory is of which n-gram order, and the\n"
           "n-grams with the largest gates and the largest counts (at most ERROR too large).\n"
-          "reset begins to count anew; track counts a key or an overlay by itself, too.\n\n"
+          "reset begins to count anew; pause stops counting and keeps what there is; track\n"
+          "counts a key or an overlay by itself, too.\n\n"
           "  --window       the gates of the last minutes (gates.window), not since the start\n"
           "  --top N        so many n-grams of each kind, default 10\n"
           "  --of KEY       of the requests of this API key, by name, once it is tracked\n"

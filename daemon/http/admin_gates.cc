@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// GET /admin/v1/gates, POST /admin/v1/gates/reset, POST and DELETE /admin/v1/gates/groups.
+// GET /admin/v1/gates, POST /admin/v1/gates/reset, /pause and /resume, POST and DELETE /admin/v1/gates/groups.
 #include <spdlog/fmt/fmt.h>
 
 #include "core/json_text.h"
@@ -117,8 +117,9 @@ Result<Response> Gates(const EngineDirectory& engines, const Request& request) {
   const GateStatisticsOptions& options = counted.statistics->options();
   std::string out = "{\"model\":" + JsonQuote(served.name()) + ",\"group\":";
   AppendGroup(out, report.group);
-  out += fmt::format(",\"since_unix_ms\":{},\"window_s\":{},\"tokens\":{},\"texts_kept\":{},\"layers\":[",
-                     report.since_unix_ms, report.window_s, report.tokens, options.keep_text);
+  out += fmt::format(
+      ",\"since_unix_ms\":{},\"window_s\":{},\"tokens\":{},\"counting\":{},\"texts_kept\":{},\"layers\":[",
+      report.since_unix_ms, report.window_s, report.tokens, counted.statistics->counting(), options.keep_text);
   for (size_t l = 0; l < report.layers.size(); ++l) {
     const GateReport::Layer& layer = report.layers[l];
     out += fmt::format("{}{{\"layer\":{},\"streams\":", l == 0 ? "" : ",", layer.layer);
@@ -172,14 +173,29 @@ Result<GroupRequest> ReadGroup(const EngineDirectory& engines, const Request& re
   return read;
 }
 
-Result<Response> Reset(const EngineDirectory& engines, const Request& request) {
-  ENGRAM_TRY(const GroupRequest read, ReadGroup(engines, request));
+// {"model"?} of the routes that are about everything counted.
+Result<Counted> ReadCounted(const EngineDirectory& engines, const Request& request) {
+  ENGRAM_TRY(GroupRequest read, ReadGroup(engines, request));
   if (read.group.kind != GateGroup::Kind::kAll)
-    return InvalidArgument("a reset is of everything that is counted",
+    return InvalidArgument("this is of everything that is counted",
                            read.group.kind == GateGroup::Kind::kKey ? "key" : "overlay");
-  read.counted.statistics->Reset();
+  return std::move(read.counted);
+}
+
+Result<Response> Reset(const EngineDirectory& engines, const Request& request) {
+  ENGRAM_TRY(const Counted counted, ReadCounted(engines, request));
+  counted.statistics->Reset();
   Response response;
   response.body = "{\"reset\":true}\n";
+  return response;
+}
+
+template <bool kOn>
+Result<Response> SetCounting(const EngineDirectory& engines, const Request& request) {
+  ENGRAM_TRY(const Counted counted, ReadCounted(engines, request));
+  counted.statistics->SetCounting(kOn);
+  Response response;
+  response.body = fmt::format("{{\"counting\":{}}}\n", kOn);
   return response;
 }
 
@@ -218,6 +234,8 @@ void AddGateEndpoints(Router& router, const EndpointEnvironment& environment) {
   const EngineDirectory& engines = environment.engines;
   router.Add("GET", "/admin/v1/gates", Scope::kRead, Answer(engines, Gates));
   router.Add("POST", "/admin/v1/gates/reset", Scope::kOperate, Answer(engines, Reset));
+  router.Add("POST", "/admin/v1/gates/pause", Scope::kOperate, Answer(engines, SetCounting<false>));
+  router.Add("POST", "/admin/v1/gates/resume", Scope::kOperate, Answer(engines, SetCounting<true>));
   router.Add("POST", "/admin/v1/gates/groups", Scope::kOperate, Answer(engines, Track));
   router.Add("DELETE", "/admin/v1/gates/groups", Scope::kOperate, Answer(engines, Untrack));
 }

@@ -383,7 +383,7 @@ Result<StepOutput> Engine::Impl::RunBackbone() {
   }
   stepped = true;
   engram_batch step{};
-  const bool counts_gates = recorder && rows.get() != nullptr;
+  const bool counts_gates = recorder && gates->counting() && rows.get() != nullptr;
   step.flags = batch.wants_gates || counts_gates ? uint32_t{ENGRAM_BATCH_GATES} : 0u;
   if (batch.wants_lens) step.flags |= ENGRAM_BATCH_LENS;
   step.num_slices = static_cast<uint32_t>(batch.slices.size());

@@ -76,7 +76,7 @@ void CollectGauges(MetricSink& sink, const std::string& model, const EngineGauge
              gauges.kv_capacity_tokens);
 }
 
-void CollectGates(MetricSink& sink, const std::string& model, const GateStatistics& gates) {
+void CollectGates(MetricSink& sink, const std::string& model, GateStatistics& gates) {
   // A tenth each; the last bucket ends at 1, above which no gate is.
   constexpr size_t kBuckets = 10;
   constexpr size_t kCellsPerBucket = GateSummary::kBuckets / kBuckets;

@@ -43,6 +43,6 @@ void CollectGauges(MetricSink& sink, const std::string& model, const EngineGauge
 // Rows per Engram layer and tiers per table.
 void CollectMemory(MetricSink& sink, const std::string& model, const ModelMemory& memory);
 // How open the memory's gates were, per Engram layer and stream.
-void CollectGates(MetricSink& sink, const std::string& model, const GateStatistics& gates);
+void CollectGates(MetricSink& sink, const std::string& model, GateStatistics& gates);
 
 }  // namespace engram

@@ -119,8 +119,9 @@ bool GateStatistics::Holds(const Counts& counts, const GateSlice& slice) const {
   return false;
 }
 
-size_t GateStatistics::CurrentPart(SteadyTime now) {
+void GateStatistics::MoveWindow(SteadyTime now) {
   const auto length = std::chrono::duration_cast<std::chrono::steady_clock::duration>(options_.window) / kWindowParts;
+  if (now - part_began_ >= length) CountWaiting();  // what waits was recorded in the part that ends
   size_t steps = 0;
   while (now - part_began_ >= length && steps < kWindowParts) {
     part_ = (part_ + 1) % kWindowParts;
@@ -129,17 +130,15 @@ size_t GateStatistics::CurrentPart(SteadyTime now) {
     for (const auto& counts : groups_) std::fill(counts->window[part_].begin(), counts->window[part_].end(), Cells());
   }
   if (steps == kWindowParts) part_began_ = now;  // idle for longer than the window: all of it is empty
-  return part_;
 }
 
-void GateStatistics::Count(Counts& counts, const GateSlice& slice, const float* gates, uint32_t num_tokens,
-                           size_t part) {
+void GateStatistics::Count(Counts& counts, std::span<const int32_t> context, uint32_t num_tokens, const float* gates) {
   const size_t num_orders = max_order_ - 1;
-  counts.tokens += slice.num_tokens;
-  for (uint32_t i = 0; i < slice.num_tokens; ++i) {
-    const size_t end = slice.context.size() - slice.num_tokens + i + 1;
+  counts.tokens += num_tokens;
+  for (uint32_t i = 0; i < num_tokens; ++i) {
+    const size_t end = context.size() - num_tokens + i + 1;
     const auto highest = static_cast<uint32_t>(std::min<size_t>(max_order_, end));
-    const auto ngram = [&](uint32_t order) { return slice.context.subspan(end - order, order); };
+    const auto ngram = [&](uint32_t order) { return context.subspan(end - order, order); };
     std::array<uint64_t, kMaxTrackedOrder + 1> hashes{};  // by order
     for (uint32_t order = 2; order <= highest; ++order) {
       hashes[order] = TopNgrams::Hash(ngram(order));
@@ -147,13 +146,13 @@ void GateStatistics::Count(Counts& counts, const GateSlice& slice, const float* 
     }
     for (size_t layer = 0; layer < layers_.size(); ++layer) {
       Cells* total = counts.total.data() + layer * num_streams_;
-      Cells* window = counts.window[part].data() + layer * num_streams_;
-      const float* token_gates = gates + (layer * num_tokens + slice.first_token + i) * num_streams_;
+      Cells* window = counts.window[part_].data() + layer * num_streams_;
       double mass = 0;
       for (uint32_t s = 0; s < num_streams_; ++s) {
-        total[s].Add(token_gates[s]);
-        window[s].Add(token_gates[s]);
-        mass += token_gates[s];
+        const float gate = gates[(i * layers_.size() + layer) * num_streams_ + s];
+        total[s].Add(gate);
+        window[s].Add(gate);
+        mass += gate;
       }
       for (uint32_t order = 2; order <= highest; ++order)
         counts.by_mass[layer * num_orders + order - 2].Add(hashes[order], ngram(order), mass / num_streams_);
@@ -161,12 +160,42 @@ void GateStatistics::Count(Counts& counts, const GateSlice& slice, const float* 
   }
 }
 
+void GateStatistics::Put(const GateSlice& slice, const float* gates, uint32_t num_tokens) {
+  uint64_t groups = 0;
+  for (size_t i = 0; i < groups_.size(); ++i) groups |= uint64_t{Holds(*groups_[i], slice)} << i;
+  waiting_.slices.push_back({static_cast<uint32_t>(slice.context.size()), slice.num_tokens, groups});
+  waiting_.contexts.insert(waiting_.contexts.end(), slice.context.begin(), slice.context.end());
+  for (uint32_t token = slice.first_token; token < slice.first_token + slice.num_tokens; ++token) {
+    for (size_t layer = 0; layer < layers_.size(); ++layer) {
+      const float* from = gates + (layer * num_tokens + token) * num_streams_;
+      waiting_.gates.insert(waiting_.gates.end(), from, from + num_streams_);
+    }
+  }
+  waiting_.num_tokens += slice.num_tokens;
+}
+
+void GateStatistics::CountWaiting() {
+  const std::span<const int32_t> contexts = waiting_.contexts;
+  size_t context = 0;
+  const float* gates = waiting_.gates.data();
+  for (const Waiting::Slice& slice : waiting_.slices) {
+    for (size_t i = 0; i < groups_.size(); ++i)
+      if ((slice.groups >> i & 1) != 0)
+        Count(*groups_[i], contexts.subspan(context, slice.num_context), slice.num_tokens, gates);
+    context += slice.num_context;
+    gates += slice.num_tokens * layers_.size() * num_streams_;
+  }
+  waiting_.slices.clear();
+  waiting_.contexts.clear();
+  waiting_.gates.clear();
+  waiting_.num_tokens = 0;
+}
+
 void GateStatistics::Record(std::span<const GateSlice> slices, const float* gates, uint32_t num_tokens) {
   std::lock_guard lock(mutex_);
-  const size_t part = CurrentPart(std::chrono::steady_clock::now());
-  for (const GateSlice& slice : slices)
-    for (const auto& counts : groups_)
-      if (Holds(*counts, slice)) Count(*counts, slice, gates, num_tokens, part);
+  MoveWindow(std::chrono::steady_clock::now());
+  for (const GateSlice& slice : slices) Put(slice, gates, num_tokens);
+  if (waiting_.num_tokens >= kCountEvery) CountWaiting();
 }
 
 void GateStatistics::RecordRows(uint32_t layer, std::span<const double> squared_norms, const GateSlice& slice) {
@@ -188,9 +217,10 @@ GateStatistics::Counts* GateStatistics::Find(const GateGroup& group) const {
   return nullptr;
 }
 
-Result<GateReport> GateStatistics::Report(const GateGroup& group, size_t top) const {
+Result<GateReport> GateStatistics::Report(const GateGroup& group, size_t top) {
   const size_t num_orders = max_order_ - 1;
   std::lock_guard lock(mutex_);
+  CountWaiting();
   const Counts* counts = Find(group);
   if (counts == nullptr)
     return NotFound("gates of \"" + group.name + "\" are not counted by themselves; ask for that first",
@@ -232,10 +262,11 @@ Result<GateReport> GateStatistics::Report(const GateGroup& group, size_t top) co
   return report;
 }
 
-std::vector<GateStatistics::Total> GateStatistics::Totals() const {
+std::vector<GateStatistics::Total> GateStatistics::Totals() {
   std::vector<Total> totals;
   totals.reserve(layers_.size() * num_streams_);
   std::lock_guard lock(mutex_);
+  CountWaiting();
   const Counts& all = *groups_.front();
   for (size_t l = 0; l < layers_.size(); ++l) {
     for (uint32_t s = 0; s < num_streams_; ++s) {
@@ -266,6 +297,7 @@ Status GateStatistics::Track(const GateGroup& group) {
 Status GateStatistics::Untrack(const GateGroup& group) {
   if (group.kind == GateGroup::Kind::kAll) return InvalidArgument("name a key or an overlay");
   std::lock_guard lock(mutex_);
+  CountWaiting();  // it knows groups by their place
   const size_t removed = std::erase_if(groups_, [&](const auto& counts) { return counts->group == group; });
   if (removed == 0) return NotFound("gates of \"" + group.name + "\" are not counted by themselves");
   return {};
@@ -273,6 +305,7 @@ Status GateStatistics::Untrack(const GateGroup& group) {
 
 void GateStatistics::Reset() {
   std::lock_guard lock(mutex_);
+  CountWaiting();
   for (auto& counts : groups_) counts = MakeCounts(counts->group);
 }
 

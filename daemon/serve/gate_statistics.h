@@ -3,11 +3,15 @@
 // in a sliding window; which n-grams they opened for; which n-gram orders the memory vectors came from. All of it over
 // all requests, and on demand also over those of one API key or with one overlay.
 //
+// Between two steps a backbone's weights push the sketches out of the caches, so Record() only puts tokens down, and
+// every kCountEvery of them are counted at once; whoever asks has what waits counted first.
+//
 // Record() and RecordRows(): the engine thread. Everything else: any thread. A mutex is held for the duration of one
-// batch's counting or one report.
+// counting or one report.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -85,6 +89,7 @@ struct GateReport {
 class GateStatistics {
  public:
   static constexpr size_t kMaxGroups = 32;
+  static constexpr size_t kCountEvery = 512;  // tokens: a burst of 0.2 ms
 
   // `layers` ascending model layer numbers; n-grams of orders 2 to `max_order` (cut to kMaxTrackedOrder).
   GateStatistics(GateStatisticsOptions options, std::vector<uint32_t> layers, uint32_t num_streams, uint32_t max_order);
@@ -93,13 +98,17 @@ class GateStatistics {
   const GateStatisticsOptions& options() const { return options_; }
   uint32_t max_order() const { return max_order_; }
 
+  // Whether tokens are to be counted: the off switch while serving. What was counted stays. Any thread.
+  bool counting() const { return counting_.load(std::memory_order_relaxed); }
+  void SetCounting(bool on) { counting_.store(on, std::memory_order_relaxed); }
+
   // `gates`: [layers][num_tokens][streams] of the whole batch.
   void Record(std::span<const GateSlice> slices, const float* gates, uint32_t num_tokens);
   // The squared norms of one token's rows at layers[layer]: [orders], orders ascending.
   void RecordRows(uint32_t layer, std::span<const double> squared_norms, const GateSlice& slice);
 
   // kNotFound for a group that is not counted; at most `top` n-grams per list.
-  Result<GateReport> Report(const GateGroup& group, size_t top) const;
+  Result<GateReport> Report(const GateGroup& group, size_t top);
   // Counts of all requests since the start or the last Reset(), without the n-grams: the least costly look.
   struct Total {
     uint32_t layer = 0;  // model layer number
@@ -107,7 +116,7 @@ class GateStatistics {
     double sum = 0;
     std::array<uint64_t, GateSummary::kBuckets> histogram{};
   };
-  std::vector<Total> Totals() const;
+  std::vector<Total> Totals();
   std::vector<GateGroup> Groups() const;
   // Starts to count a group by itself. kResourceExhausted beyond kMaxGroups; already counted: nothing happens.
   Status Track(const GateGroup& group);
@@ -117,20 +126,37 @@ class GateStatistics {
  private:
   struct Counts;
   using SteadyTime = std::chrono::steady_clock::time_point;
+  // Slices that were recorded and are not counted yet.
+  struct Waiting {
+    struct Slice {
+      uint32_t num_context = 0;  // tokens
+      uint32_t num_tokens = 0;
+      uint64_t groups = 0;  // bit i: counts in groups_[i]
+    };
+    std::vector<Slice> slices;
+    std::vector<int32_t> contexts;  // of all slices, one behind the other
+    std::vector<float> gates;       // [tokens][layers][streams]
+    size_t num_tokens = 0;
+  };
   std::unique_ptr<Counts> MakeCounts(GateGroup group) const;
   bool Holds(const Counts& counts, const GateSlice& slice) const;
-  void Count(Counts& counts, const GateSlice& slice, const float* gates, uint32_t num_tokens, size_t part);
-  size_t CurrentPart(SteadyTime now);
+  // With mutex_ held.
+  void Put(const GateSlice& slice, const float* gates, uint32_t num_tokens);
+  void CountWaiting();
+  void Count(Counts& counts, std::span<const int32_t> context, uint32_t num_tokens, const float* gates);
+  void MoveWindow(SteadyTime now);
   Counts* Find(const GateGroup& group) const;
 
   const GateStatisticsOptions options_;
   const std::vector<uint32_t> layers_;
   const uint32_t num_streams_;
   const uint32_t max_order_;
+  std::atomic<bool> counting_{true};
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   std::vector<std::unique_ptr<Counts>> groups_;  // the first is all requests
-  SteadyTime part_began_;                        // of the window's current part
+  Waiting waiting_;
+  SteadyTime part_began_;  // of the window's current part
   size_t part_ = 0;
 };
 

@@ -156,6 +156,59 @@ TEST(GateStatisticsTest, GroupsAreCountedOnDemandAndBounded) {
   EXPECT_EQ(statistics.Track({GateGroup::Kind::kKey, "one too many"}).error().code, ErrorCode::kResourceExhausted);
 }
 
+// What is put down step by step, with looks between at any time, is what one look at the end finds.
+TEST(GateStatisticsTest, LooksAndGroupsBetweenStepsLoseNothing) {
+  constexpr uint32_t kSteps = 3 * GateStatistics::kCountEvery;
+  GateStatisticsOptions options;
+  options.top_ngrams = 2 * kSteps;
+  GateStatistics looked_at(options, {1, 4}, 2, 3), left_alone(options, {1, 4}, 2, 3);
+  const GateGroup first{GateGroup::Kind::kKey, "first"}, second{GateGroup::Kind::kKey, "second"};
+  std::mt19937 random(3);
+  uint64_t of_second = 0;
+  double mass = 0;
+  for (uint32_t step = 0; step < kSteps; ++step) {
+    // Groups come and go; the places of those that stay move.
+    if (step == 10) {
+      ASSERT_TRUE(looked_at.Track(first));
+    }
+    if (step == 20) {
+      ASSERT_TRUE(looked_at.Track(second));
+    }
+    if (step == 700) {
+      ASSERT_TRUE(looked_at.Untrack(first));
+    }
+    const std::vector<int32_t> one = {static_cast<int32_t>(random() % 4), static_cast<int32_t>(random() % 4), 9};
+    const std::vector<int32_t> two = {8, static_cast<int32_t>(random() % 4)};
+    std::vector<GateSlice> slices = {Slice(one, 2, 1), Slice(two, 1, 0)};
+    slices[0].key = random() % 2 == 0 ? "first" : "second";
+    if (step >= 20 && slices[0].key == "second") of_second += 2;
+    std::vector<float> gates(2 * 3 * 2);
+    for (float& gate : gates) gate = static_cast<float>(random() % 64) / 64;  // sums are exact
+    for (size_t i = 0; i < 6; ++i) mass += gates[i];
+    for (GateStatistics* statistics : {&looked_at, &left_alone}) statistics->Record(slices, gates.data(), 3);
+    if (step % 37 == 0) {
+      EXPECT_EQ(looked_at.Report({}, 1)->tokens, 3u * (step + 1));
+    }
+  }
+  const auto a = *looked_at.Report({}, 1000), b = *left_alone.Report({}, 1000);
+  EXPECT_EQ(b.tokens, 3u * kSteps);
+  ASSERT_EQ(a.layers.size(), b.layers.size());
+  EXPECT_NEAR((b.layers[0].streams[0].mean + b.layers[0].streams[1].mean) * 3 * kSteps, mass, 1e-6);
+  for (size_t l = 0; l < a.layers.size(); ++l) {
+    for (size_t s = 0; s < 2; ++s) {
+      EXPECT_EQ(a.layers[l].streams[s].histogram, b.layers[l].streams[s].histogram);
+      EXPECT_EQ(b.layers[l].window[s].count, 3u * kSteps);
+    }
+    ASSERT_EQ(a.layers[l].top_by_mass.size(), b.layers[l].top_by_mass.size());
+    for (size_t i = 0; i < a.layers[l].top_by_mass.size(); ++i) {
+      EXPECT_EQ(a.layers[l].top_by_mass[i].entry.tokens, b.layers[l].top_by_mass[i].entry.tokens);
+      EXPECT_EQ(a.layers[l].top_by_mass[i].entry.weight, b.layers[l].top_by_mass[i].entry.weight);
+    }
+  }
+  EXPECT_EQ(looked_at.Report(second, 1)->tokens, of_second);
+  EXPECT_FALSE(looked_at.Report(first, 1));
+}
+
 TEST(GateStatisticsTest, OrderSharesAreMeansOfParts) {
   GateStatistics statistics({}, {1}, 1, 3);
   const std::vector<int32_t> context = {1, 2, 3};

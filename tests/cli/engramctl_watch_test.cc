@@ -110,11 +110,16 @@ TEST_F(EngramctlWatchTest, GatesAreShownAndCountedAnew) {
   EXPECT_EQ(Ctl({"gates", "reset"}).out, "counting begins anew\n");
   EXPECT_EQ(Json({"gates"}).at("tokens").as_int64(), 0);
   EXPECT_EQ(Ctl({"gates"}).status, 0);
+  EXPECT_EQ(Ctl({"gates", "pause"}).out, "nothing is counted until engramctl gates resume\n");
+  EXPECT_THAT(Ctl({"gates"}).out, HasSubstr("; PAUSED\n"));
+  EXPECT_EQ(Ctl({"gates", "resume"}).out, "gates are counted again\n");
+  EXPECT_THAT(Ctl({"gates"}).out, Not(HasSubstr("PAUSED")));
 
   for (const std::vector<std::string>& wrong :
        std::vector<std::vector<std::string>>{{"gates", "fly"},
                                              {"gates", "track"},
                                              {"gates", "reset", "--of", "x"},
+                                             {"gates", "pause", "--overlay", "x"},
                                              {"gates", "--of", "x", "--overlay", "y"},
                                              {"gates", "--top", "many"}})
     EXPECT_EQ(Ctl(wrong).status, 2) << wrong.back();

@@ -106,6 +106,24 @@ for (const name of vectorModels) {
       assert.equal((await daemon.get('/admin/v1/gates')).json.tokens, 0);
     });
 
+    await t.test('paused, nothing is counted, and who asks for gates gets them', async () => {
+      const [{ prompt }] = cases;
+      const run = async () => (await daemon.post('/v1/completions', {
+        prompt, max_tokens: 1, temperature: 0, engram: { gates: true },
+      })).json;
+      const { json: paused } = await daemon.post('/admin/v1/gates/pause', {});
+      assert.deepEqual(paused, { counting: false });
+      const quiet = await run();
+      let { json } = await daemon.get('/admin/v1/gates');
+      assert.deepEqual([json.counting, json.tokens], [false, 0]);
+      assert.deepEqual((await daemon.post('/admin/v1/gates/resume', {})).json, { counting: true });
+      assert.deepEqual((await run()).choices, quiet.choices);
+      ({ json } = await daemon.get('/admin/v1/gates'));
+      assert.deepEqual([json.counting, json.tokens], [true, prompt.length]);
+      assert.ok(JSON.stringify(quiet.choices).includes('"gates"'));
+      await daemon.post('/admin/v1/gates/reset', {});
+    });
+
     await t.test('decoded tokens count too, with the n-grams that reach back', async () => {
       const [testCase] = cases;
       await daemon.post('/v1/completions', {

@@ -23,6 +23,18 @@ test('before anything was read the page says so', async () => {
   await page.done();
 });
 
+test('counting of gates that is paused is told of', async () => {
+  await daemon.post('/admin/v1/gates/pause', {});
+  const page = await openPage(browser, daemon.url);
+  await page.show('memory');
+  const notice = page.getByText('Counting is paused', { exact: false });
+  await notice.waitFor();
+  await assertAccessible(page, 'paused');
+  await daemon.post('/admin/v1/gates/resume', {});
+  await notice.waitFor({ state: 'detached', timeout: 20_000 });
+  await page.done();
+});
+
 test('heat map and hot set are those of the API', async () => {
   for (const country of ['Mongolia', 'France', 'Peru', 'Kenya', 'Mongolia', 'Mongolia']) {
     await daemon.post('/v1/completions', { prompt: `The capital of ${country} is`, max_tokens: 32, ignore_eos: true });

@@ -321,6 +321,7 @@ export interface TopNgram {
   mass?: number;
 }
 export interface Gates {
+  counting: boolean;
   layers: { layer: number; streams: GateSummary[]; top_ngrams?: TopNgram[] }[];
 }
 

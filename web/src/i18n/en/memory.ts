@@ -70,6 +70,7 @@ export const memory = {
   stream: 'Stream',
   mean: 'mean',
   gateLabel: (layer: number, stream: number, mean: string) => `Gates of layer ${layer}, stream ${stream}: mean ${mean}`,
+  gatesPaused: 'Counting is paused: what follows does not grow. engramctl gates resume counts again.',
   noGates: 'No token went through the gates yet.',
   topNgrams: 'N-grams the gates open for',
   times: (n: string) => `${n} ×`,

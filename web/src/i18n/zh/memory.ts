@@ -71,6 +71,7 @@ export const memory: Messages['memory'] = {
   stream: '流',
   mean: '均值',
   gateLabel: (layer, stream, mean) => `第 ${layer} 层第 ${stream} 流的门控：均值 ${mean}`,
+  gatesPaused: '计数已暂停，以下数据不再增长。运行 engramctl gates resume 可恢复计数。',
   noGates: '还没有词元经过门控。',
   topNgrams: '门控开启最多的 n-gram',
   times: (n) => `${n} 次`,
