@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <random>
+#include <thread>
 
 namespace engram {
 namespace {
@@ -207,6 +209,36 @@ TEST(GateStatisticsTest, LooksAndGroupsBetweenStepsLoseNothing) {
   }
   EXPECT_EQ(looked_at.Report(second, 1)->tokens, of_second);
   EXPECT_FALSE(looked_at.Report(first, 1));
+}
+
+TEST(GateStatisticsTest, OthersMayLookWhileTheEngineCounts) {
+  GateStatistics statistics({}, {1}, 1, 3);
+  const GateGroup alice{GateGroup::Kind::kKey, "alice"};
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    uint64_t seen = 0;
+    while (!done) {
+      const auto report = statistics.Report({}, 5);
+      ASSERT_TRUE(report);
+      EXPECT_GE(report->tokens, seen);
+      seen = report->tokens;
+      EXPECT_EQ(statistics.Totals().size(), 1u);
+      EXPECT_TRUE(statistics.Track(alice));
+      statistics.SetCounting(!statistics.counting());
+      EXPECT_TRUE(statistics.Untrack(alice));
+    }
+  });
+  const std::vector<int32_t> context = {1, 2, 3};
+  std::vector<GateSlice> slices = {Slice(context, 1, 0)};
+  slices[0].key = "alice";
+  const float gate = 0.5f;
+  for (int step = 0; step < 2000; ++step) {
+    statistics.Record(slices, &gate, 1);
+    statistics.RecordRows(0, std::vector<double>{1, 1}, slices[0]);
+  }
+  done = true;
+  other.join();
+  EXPECT_EQ(statistics.Report({}, 5)->tokens, 2000u);
 }
 
 TEST(GateStatisticsTest, OrderSharesAreMeansOfParts) {
