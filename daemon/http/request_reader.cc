@@ -44,6 +44,7 @@ struct RequestReader::Impl {
     parser->body_limit(boost::none);  // set by BeginBody(), when the request's own limit is known
     request = Request();
     expects_continue = false;
+    header_bytes = 0;
     body_limit = max_body_bytes;
     body_begun = false;
     state = State::kHeader;
@@ -60,6 +61,7 @@ struct RequestReader::Impl {
 
   const uint32_t max_header_bytes;
   const uint64_t max_body_bytes;  // unless AllowBody() says otherwise
+  size_t header_bytes = 0;        // taken so far
   uint64_t body_limit = 0;
   bool body_begun = false;
   beast::flat_buffer buffer;
@@ -136,6 +138,7 @@ RequestReader::State RequestReader::Advance() {
     beast::error_code ec;
     const size_t used = parser.put(me.buffer.data(), ec);
     me.buffer.consume(used);
+    if (me.state == State::kHeader) me.header_bytes += used;
     if (ec == http::error::need_more) {
       // A line that does not fit the buffer, such as an endless chunk extension, would never end.
       if (used == 0 && me.buffer.size() == me.buffer.max_size())
@@ -164,6 +167,8 @@ std::optional<ApiError> RequestReader::Impl::BeginBody() {
 }
 
 std::optional<ApiError> RequestReader::Impl::TakeHeader() {
+  // Beast measures the request line and the fields each by themselves, or together, by the pieces they come in.
+  if (header_bytes > max_header_bytes) return FromParser(http::error::header_limit, max_header_bytes, body_limit);
   const auto& message = parser->get();
   request.method = std::string(message.method_string());
   request.target = std::string(message.target());

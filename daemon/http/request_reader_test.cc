@@ -89,6 +89,20 @@ TEST(RequestReader, LimitsHeaderAndBody) {
   }
 }
 
+// Request line and fields together, in pieces of any size.
+TEST(RequestReader, TheHeaderLimitIsExact) {
+  for (const size_t target : {1u, 900u, 1900u}) {
+    const std::string line = "GET /" + std::string(target, 'p') + " HTTP/1.1\r\nHost: x\r\nA: ";
+    for (size_t step = 1; step <= 2100; step += step < 10 ? 1 : 13) {
+      for (const size_t over : {0, 1, 5, 60}) {
+        const std::string bytes = line + std::string(2000 + over - line.size() - 4, 'a') + "\r\n\r\n";
+        EXPECT_EQ(StatusOf(bytes, step), over == 0 ? 0 : 431) << target << " " << step << " " << over;
+        EXPECT_EQ(StatusOf(bytes + bytes, step), over == 0 ? 0 : 431) << target << " " << step << " " << over;
+      }
+    }
+  }
+}
+
 TEST(RequestReader, RefusesWhatIsAmbiguous) {
   const std::string post = "POST / HTTP/1.1\r\nHost: x\r\n";
   EXPECT_EQ(StatusOf(post + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
