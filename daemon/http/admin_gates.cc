@@ -177,7 +177,7 @@ Result<GroupRequest> ReadGroup(const EngineDirectory& engines, const Request& re
 Result<Counted> ReadCounted(const EngineDirectory& engines, const Request& request) {
   ENGRAM_TRY(GroupRequest read, ReadGroup(engines, request));
   if (read.group.kind != GateGroup::Kind::kAll)
-    return InvalidArgument("this is of everything that is counted",
+    return InvalidArgument("counting is reset, paused and resumed for all requests at once",
                            read.group.kind == GateGroup::Kind::kKey ? "key" : "overlay");
   return std::move(read.counted);
 }
