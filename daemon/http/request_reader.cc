@@ -17,8 +17,8 @@ namespace http = boost::beast::http;
 // What may wait in the buffer beside one header: pipelined requests, or the part of a body that came with it.
 constexpr size_t kExtraBufferBytes = 64u << 10;
 
-// "0", CRLF, CRLF: what every chunked body ends with. Boost.Beast 1.81 takes for granted that it has come by the time it
-// looks at a last chunk for the second time, and ends the process (an assertion) if one more byte has come instead.
+// "0", CRLF, CRLF: what every chunked body ends with. Boost.Beast 1.81 takes for granted that it has come by the time
+// it looks at a last chunk for the second time, and ends the process (an assertion) if one more byte has come instead.
 constexpr size_t kLastChunkBytes = 5;
 
 ApiError FromParser(const beast::error_code& ec, uint32_t max_header_bytes, uint64_t max_body_bytes) {
