@@ -3,7 +3,7 @@
 //
 //   ENGRAMD_BIN=build/release/bin/engramd node bench/overhead.mjs steps|gates|idle
 //
-//   steps  8 streams: processor time of all threads a step, with a backbone that costs nothing and with the real one on
+//   steps  8 streams: processor time of all threads a step, with a backbone that only sleeps and with the real one on
 //          one thread, which tells what serving adds; and the time between two steps against the step itself
 //   gates  8 streams of one daemon with gate statistics and without, switched while they run: two daemons that do the
 //          same differ by several per cent
@@ -30,8 +30,8 @@ const percent = (x) => `${(x * 100).toFixed(2)} %`;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const start = (settings) => Daemon.start({ model, settings: [...own, ...settings] });
-// With a context that outlasts a turn, for its steps take microseconds.
-const nullBackbone = ['backbone.plugin=null_backbone', 'backbone.options.max_positions=1000000',
+// It sleeps in its steps: else they outrun the streams, whose clients then count as too slow and are cancelled.
+const nullBackbone = ['backbone.plugin=null_backbone', 'backbone.options.step_us=500',
   `plugins.directories=[${pluginDirectories.join(',')}]`];
 
 // A streamed completion whose bytes are thrown away. Greedy: what drawing costs is measured elsewhere.

@@ -2,7 +2,8 @@
 // A backbone that costs nothing: it keeps the contract of sequences, asks for the rows of the Engram layers that
 // config.json states, and answers every token with the same logits and gates. What remains is the host's own work, for
 // measurements, and for tests that need an engine and not what it says. Options: the limits max_sequences,
-// max_positions, max_batch_tokens and kv_tokens; it has no weights, and so takes any `weights`.
+// max_positions, max_batch_tokens and kv_tokens; step_us, for which each step sleeps; it has no weights, and so takes
+// any `weights`.
 #include <engram/backbone.h>
 #include <engram/model_json.h>
 #include <engram/plugin_error.h>
@@ -11,10 +12,12 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -79,6 +82,7 @@ struct engram_backbone {
   uint32_t max_positions = 4096;
   uint32_t max_batch_tokens = 512;
   uint64_t kv_tokens = 1u << 20;
+  uint32_t step_us = 0;
 
   std::unordered_map<engram_sequence_id, Sequence> sequences;
   engram_sequence_id next_id = 1;
@@ -142,6 +146,8 @@ void engram_backbone::SetOption(const std::string& key, const std::string& value
     max_batch_tokens = number;
   } else if (key == "kv_tokens") {
     kv_tokens = number;
+  } else if (key == "step_us") {
+    step_us = number;
   } else {
     throw PluginError(ENGRAM_INVALID_ARGUMENT, "unknown option " + key);
   }
@@ -247,6 +253,7 @@ engram_status Step(engram_backbone* backbone, const engram_batch* batch, engram_
     GrowLogits(backbone, output->num_logits);
     output->logits = backbone->logits.data();
     if ((batch->flags & ENGRAM_BATCH_GATES) != 0 && !backbone->layers.empty()) output->gates = backbone->gates.data();
+    if (backbone->step_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(backbone->step_us));
     ++backbone->steps;
     backbone->tokens += batch->num_tokens;
   });
