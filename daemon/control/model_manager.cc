@@ -339,6 +339,9 @@ Status ModelManager::Exchange(uint64_t operation, std::shared_ptr<Engine> old, s
                               const std::function<void()>& change) {
   ENGRAM_CHECK_OK(Step(operation, "publishing", 0.8));
   ENGRAM_CHECK_OK(rooms_.operations.PassLastChance(operation));
+  GateStatistics* counted = old != nullptr ? old->gate_statistics() : nullptr;
+  if (fresh != nullptr && counted != nullptr && fresh->gate_statistics() != nullptr)
+    fresh->gate_statistics()->SetCounting(counted->counting());  // what was paused stays so
   bool published = false;
   Status status;
   try {

@@ -88,7 +88,7 @@ struct GateReport {
 
 class GateStatistics {
  public:
-  static constexpr size_t kMaxGroups = 32;
+  static constexpr size_t kMaxGroups = 32;    // beside all requests; a bit of 64 each
   static constexpr size_t kCountEvery = 512;  // tokens: a burst of 0.2 ms
 
   // `layers` ascending model layer numbers; n-grams of orders 2 to `max_order` (cut to kMaxTrackedOrder).

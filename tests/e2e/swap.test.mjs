@@ -350,3 +350,15 @@ test('keys: reading needs read, changing needs operate', async () => {
     await guarded.stop();
   }
 });
+
+test('a pause of the counting of gates outlasts a swap', async () => {
+  const counting = async () => (await daemon.get('/admin/v1/gates')).json.counting;
+  await daemon.post('/admin/v1/gates/pause', {});
+  for (const model of [models[1], models[0]]) {
+    assert.equal((await operate('models/swap', { model })).state, 'succeeded');
+    assert.equal(await counting(), false);
+  }
+  await daemon.post('/admin/v1/gates/resume', {});
+  assert.equal((await operate('models/swap', { model: models[1] })).state, 'succeeded');
+  assert.equal(await counting(), true);
+});
