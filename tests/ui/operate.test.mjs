@@ -116,8 +116,12 @@ test('a second model: loaded beside the first, looked at and edited by itself, u
   await page.getByRole('link', { name: 'Operate' }).click();
   await page.getByRole('button', { name: 'Unload …' }).click();
   await dialog.getByText('New requests for it are refused from now on.', { exact: false }).waitFor();
+  // The page learns that the model it had chosen is gone, and still says what was done.
+  const learned = page.waitForResponse(/\/admin\/v1\/journal/);
   await dialog.getByRole('button', { name: 'Unload' }).click();
-  await page.getByText('The model is unloaded.').waitFor();
+  await learned;
+  await page.waitForTimeout(500);
+  assert.ok(await page.getByText('The model is unloaded.').isVisible());
   await page.getByRole('link', { name: 'Playground' }).click();
   await page.getByRole('button', { name: 'Generate' }).waitFor();
   assert.equal(await page.getByRole('combobox', { name: 'Model', exact: true }).count(), 0);
