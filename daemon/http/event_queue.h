@@ -4,6 +4,7 @@
 // Threads: Push() on engine threads, the rest on the session's strand.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,8 +19,13 @@ namespace engram {
 
 class EventQueue {
  public:
-  // `max_behind`: tokens that may wait; more cancel the request.
-  explicit EventQueue(size_t max_behind) : max_behind_(max_behind) {}
+  // A client that does not read keeps its session from taking any token. One that only had to wait for a processor
+  // takes them all once it has it, and a fast backbone makes hundreds in the few milliseconds before.
+  static constexpr std::chrono::milliseconds kPatience{1000};
+
+  // The request is cancelled when more than `max_behind` tokens wait and the first of them has for `patience`.
+  explicit EventQueue(size_t max_behind, std::chrono::milliseconds patience = kPatience)
+      : max_behind_(max_behind), patience_(patience) {}
 
   struct Item {
     uint32_t prompt = 0;
@@ -31,7 +37,10 @@ class EventQueue {
   bool Push(uint32_t prompt, GenerationEvent event) {
     std::lock_guard lock(mutex_);
     if (detached_) return false;
-    if (event.kind == GenerationEvent::Kind::kToken && items_.size() >= max_behind_) overflowed_ = true;
+    if (items_.empty()) waiting_since_ = Clock::now();
+    if (event.kind == GenerationEvent::Kind::kToken && items_.size() >= max_behind_ &&
+        Clock::now() - waiting_since_ >= patience_)
+      overflowed_ = true;
     if (overflowed_ && event.kind == GenerationEvent::Kind::kToken) return false;
     items_.push_back({prompt, std::move(event)});
     // Under the lock, so that Detach() can promise that no call is under way. It only posts.
@@ -63,10 +72,14 @@ class EventQueue {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   const size_t max_behind_;
+  const std::chrono::milliseconds patience_;
   std::mutex mutex_;
-  std::vector<Item> items_;     // guarded by mutex_, as all below
-  std::function<void()> wake_;  // does not block
+  std::vector<Item> items_;          // guarded by mutex_, as all below
+  Clock::time_point waiting_since_;  // the first of items_
+  std::function<void()> wake_;       // does not block
   bool wake_sent_ = false;
   bool detached_ = false;
   bool overflowed_ = false;

@@ -30,10 +30,10 @@ struct HttpOptions {
   std::chrono::milliseconds body_timeout{30'000};    // for a whole body
   std::chrono::milliseconds idle_timeout{75'000};    // keep-alive without a request
   std::chrono::milliseconds write_timeout{30'000};   // one write that makes no progress
-  uint32_t max_events_behind = 256;                  // a streaming client this many events behind is cancelled
-  uint32_t max_prompts = 128;                        // texts or id lists in one completions request
-  bool ready_on_memory_failure = true;               // /health/ready while the stores of a memory do not answer
-  uint32_t websocket_max_generations = 32;           // prompts that one connection may have running
+  uint32_t max_events_behind = 256;         // a streaming client more events behind is cancelled: event_queue.h
+  uint32_t max_prompts = 128;               // texts or id lists in one completions request
+  bool ready_on_memory_failure = true;      // /health/ready while the stores of a memory do not answer
+  uint32_t websocket_max_generations = 32;  // prompts that one connection may have running
   uint64_t websocket_max_message_bytes = 1u << 20;
   std::chrono::milliseconds websocket_ping_interval{30'000};  // a silent peer; two without an answer end the connection
   std::vector<std::string> allowed_origins;  // whose pages may use the API, beside the server's own; see origin.h
