@@ -341,7 +341,7 @@ Status ModelManager::Exchange(uint64_t operation, std::shared_ptr<Engine> old, s
   ENGRAM_CHECK_OK(rooms_.operations.PassLastChance(operation));
   GateStatistics* counted = old != nullptr ? old->gate_statistics() : nullptr;
   if (fresh != nullptr && counted != nullptr && fresh->gate_statistics() != nullptr)
-    fresh->gate_statistics()->SetCounting(counted->counting());  // what was paused stays so
+    ENGRAM_CHECK_OK(fresh->gate_statistics()->Follow(*counted));
   bool published = false;
   Status status;
   try {

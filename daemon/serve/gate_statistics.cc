@@ -303,6 +303,13 @@ Status GateStatistics::Untrack(const GateGroup& group) {
   return {};
 }
 
+Status GateStatistics::Follow(const GateStatistics& other) {
+  SetCounting(other.counting());
+  for (const GateGroup& group : other.Groups())
+    if (group.kind != GateGroup::Kind::kAll) ENGRAM_CHECK_OK(Track(group));
+  return {};
+}
+
 void GateStatistics::Reset() {
   std::lock_guard lock(mutex_);
   CountWaiting();

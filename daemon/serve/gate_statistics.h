@@ -121,7 +121,10 @@ class GateStatistics {
   // Starts to count a group by itself. kResourceExhausted beyond kMaxGroups; already counted: nothing happens.
   Status Track(const GateGroup& group);
   Status Untrack(const GateGroup& group);  // kNotFound; kInvalidArgument for kAll
-  void Reset();                            // of all groups
+  // Goes on as those of another model did: pauses where it is paused, and counts the groups that it counts. The counts
+  // themselves are that model's. Errors of Track().
+  Status Follow(const GateStatistics& other);
+  void Reset();  // of all groups
 
  private:
   struct Counts;

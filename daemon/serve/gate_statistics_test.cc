@@ -158,6 +158,31 @@ TEST(GateStatisticsTest, GroupsAreCountedOnDemandAndBounded) {
   EXPECT_EQ(statistics.Track({GateGroup::Kind::kKey, "one too many"}).error().code, ErrorCode::kResourceExhausted);
 }
 
+TEST(GateStatisticsTest, FollowsAnotherModels) {
+  GateStatistics old({}, {1, 2}, 4, 3);
+  const GateGroup alice{GateGroup::Kind::kKey, "alice"};
+  const GateGroup overlay{GateGroup::Kind::kOverlay, "tenant"};
+  ASSERT_TRUE(old.Track(alice));
+  ASSERT_TRUE(old.Track(overlay));
+  old.SetCounting(false);
+  GateStatistics fresh({}, {7}, 1, 2);
+  ASSERT_TRUE(fresh.Follow(old));
+  EXPECT_FALSE(fresh.counting());
+  EXPECT_THAT(fresh.Groups(), ElementsAre(GateGroup{}, alice, overlay));
+  const auto report = fresh.Report(alice, 1);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->tokens, 0u);
+  ASSERT_EQ(report->layers.size(), 1u);
+  EXPECT_EQ(report->layers[0].layer, 7u);
+  // One that has groups of its own keeps them.
+  for (size_t i = 2; i < GateStatistics::kMaxGroups; ++i)
+    ASSERT_TRUE(fresh.Track({GateGroup::Kind::kKey, std::to_string(i)}));
+  GateStatistics full({}, {1}, 1, 2);
+  ASSERT_TRUE(full.Track({GateGroup::Kind::kKey, "one of its own"}));
+  EXPECT_EQ(full.Follow(fresh).error().code, ErrorCode::kResourceExhausted);
+  EXPECT_THAT(full.Groups(), testing::SizeIs(GateStatistics::kMaxGroups + 1));
+}
+
 // What is put down step by step, with looks between at any time, is what one look at the end finds.
 TEST(GateStatisticsTest, LooksAndGroupsBetweenStepsLoseNothing) {
   constexpr uint32_t kSteps = 3 * GateStatistics::kCountEvery;

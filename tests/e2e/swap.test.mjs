@@ -351,12 +351,16 @@ test('keys: reading needs read, changing needs operate', async () => {
   }
 });
 
-test('a pause of the counting of gates outlasts a swap', async () => {
+test('what is counted of gates outlasts a swap: a pause, and keys and overlays by themselves', async () => {
   const counting = async () => (await daemon.get('/admin/v1/gates')).json.counting;
   await daemon.post('/admin/v1/gates/pause', {});
+  assert.equal((await daemon.post('/admin/v1/gates/groups', { key: 'alice' })).status, 201);
+  assert.equal((await daemon.post('/admin/v1/gates/groups', { overlay: 'tenant' })).status, 201);
   for (const model of [models[1], models[0]]) {
     assert.equal((await operate('models/swap', { model })).state, 'succeeded');
     assert.equal(await counting(), false);
+    assert.deepEqual((await daemon.get('/admin/v1/gates')).json.groups, [{ key: 'alice' }, { overlay: 'tenant' }]);
+    assert.equal((await daemon.get('/admin/v1/gates?key=alice')).json.tokens, 0);
   }
   await daemon.post('/admin/v1/gates/resume', {});
   assert.equal((await operate('models/swap', { model: models[1] })).state, 'succeeded');
