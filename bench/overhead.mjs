@@ -30,8 +30,7 @@ const percent = (x) => `${(x * 100).toFixed(2)} %`;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const start = (settings) => Daemon.start({ model, settings: [...own, ...settings] });
-// It sleeps in its steps: else they outrun the streams, which then count as too slow and are cancelled, and its KV cache
-// does not hold eight contexts that would outlast a turn.
+// It sleeps in its steps: its KV cache does not hold eight contexts that would outlast a turn without.
 const nullBackbone = ['backbone.plugin=null_backbone', 'backbone.options.step_us=500',
   `plugins.directories=[${pluginDirectories.join(',')}]`];
 

@@ -68,6 +68,10 @@ void GenerationRun::Poll(const std::function<void(ChoicePart)>& on_part) {
   std::vector<EventQueue::Item> items = queue_->TakeAll(overflowed);
   for (EventQueue::Item& item : items) {
     if (error_) return;
+    // The end that the queue itself brought about, which is told below.
+    if (overflowed && item.event.kind == GenerationEvent::Kind::kChoiceDone &&
+        item.event.finish_reason == FinishReason::kCancelled)
+      break;
     Handle(item.prompt, item.event, on_part);
   }
   if (overflowed && !error_) error_.emplace(503, "the stream was cancelled: the client reads too slowly");

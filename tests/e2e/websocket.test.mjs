@@ -180,15 +180,15 @@ test('a client that leaves ends its generations', async () => {
 });
 
 test('a client that does not read is cancelled and cut off', async () => {
-  const socket = await rawClient(daemon);
+  const socket = await rawClient(slow);  // which goes on long enough
   socket.pause();
   // Far more than the socket's buffers hold.
   const body = { ...long, n: 8, logprobs: 20, engram: { rows: true, gates: true } };
   for (let i = 0; i < 6; ++i) socket.write(frame(1, JSON.stringify({ type: 'generate', id: `g${i}`, ...body })));
-  await daemon.until(async () => (await daemon.metric('engramd_running_sequences')) > 0);
-  await daemon.until(async () => (await daemon.metric('engramd_websocket_connections')) === 0);
+  await slow.until(async () => (await slow.metric('engramd_running_sequences')) > 0);
+  await slow.until(async () => (await slow.metric('engramd_websocket_connections')) === 0);
   // Counted once the engine has taken them out of its batch.
-  await daemon.until(async () => (await daemon.metric('engramd_requests_total', 'cancelled').catch(() => 0)) > 0);
+  await slow.until(async () => (await slow.metric('engramd_requests_total', 'cancelled').catch(() => 0)) > 0);
   socket.destroy();
 });
 
