@@ -39,6 +39,9 @@ std::string Short(std::string text, size_t max_bytes) {
 std::string TextOf(const json::value& value) {
   if (value.is_string()) return std::string(value.get_string());
   if (!value.is_array()) return json::serialize(value);
+  // Whole records, as the rows of a plan are: how many tells enough.
+  if (!value.get_array().empty() && value.get_array().front().is_object())
+    return std::to_string(value.get_array().size());
   std::string text;
   for (const json::value& item : value.get_array()) text += (text.empty() ? "" : ",") + TextOf(item);
   return text;

@@ -47,6 +47,12 @@ TEST(Audit, SaysWhoDidWhatToWhat) {
   EXPECT_GT(entry.unix_ms, 0);
 }
 
+TEST(Audit, CountsRecords) {
+  const Request plan = Of("POST", "/admin/v1/plan", Scope::kEdit);
+  const std::string body = R"({"version":3,"rows":[{"layer":1,"row":7},{"layer":2,"row":9}],"plan":true,"entries":[]})";
+  EXPECT_EQ(MakeAuditEntry(plan, "/admin/v1/plan", 200, body).detail, "version 3, rows 2, plan true");
+}
+
 TEST(Audit, KeepsSecretsOutAndTextShort) {
   const Request create = Of("POST", "/admin/v1/keys", Scope::kOperate, R"({"name":"ci","scopes":["read"]})");
   const AuditEntry made =
