@@ -12,8 +12,8 @@
 //
 // Errors name the place as the client wrote it: "edits[17].values", "to", "entries[3].suffix" (Error::field).
 // kFailedPrecondition: stale if_version, an idempotency key with another body, a version that is no longer kept.
-// kResourceExhausted: a quota, a full queue, a full disk. kIo, kDataLoss: the journal's file; the operation did not
-// happen, and later ones are tried anew.
+// kResourceExhausted: a quota, a full queue. kOutOfSpace: a full disk. kIo, kDataLoss: the journal's file; the
+// operation did not happen, and later ones are tried anew.
 //
 // A model without Engram memory has a LiveMemory too (its journal holds keys and the audit log); everything about
 // memory is kUnsupported there.

@@ -24,7 +24,7 @@ constexpr int kBackupPages = 128;
 Error FileError(const fs::path& path, const char* what) {
   const int code = errno;
   std::string message = path.string() + ": " + what + ": " + std::generic_category().message(code);
-  if (code == ENOSPC || code == EDQUOT) return ResourceExhausted(std::move(message));
+  if (code == ENOSPC || code == EDQUOT) return OutOfSpace(std::move(message));
   return IoError(std::move(message));
 }
 

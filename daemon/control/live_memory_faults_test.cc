@@ -101,7 +101,7 @@ class LiveFaultsTest : public testing::Test {
       const bool struck = disarm();
       if (!first) {
         ++refused;
-        EXPECT_THAT(first.error().code, AnyOf(ErrorCode::kResourceExhausted, ErrorCode::kIo));
+        EXPECT_THAT(first.error().code, AnyOf(ErrorCode::kOutOfSpace, ErrorCode::kIo));
         EXPECT_THAT(first.error().message, HasSubstr(dir_.path().string()));  // names the file
         EXPECT_EQ(Look(live), before);
         EXPECT_FALSE(fs::exists(CopyPath(round)));

@@ -85,7 +85,7 @@ Result<CompactionReport> LiveMemory::Impl::CompactNow(const std::string& actor, 
   }
   // A transaction that could not be written is none. One whose flush failed may be found complete in the log after a
   // power cut, and then needs its tables, until something else is written over it.
-  const bool may_come_back = catalogue_touched && folded.error().code != ErrorCode::kResourceExhausted;
+  const bool may_come_back = catalogue_touched && folded.error().code != ErrorCode::kOutOfSpace;
   const Status removed = OnJournal([&]() -> Status {
     if (may_come_back) {
       abandoned_tables = record.id;

@@ -367,7 +367,7 @@ TEST_F(LiveMemoryTest, DiskErrorsAreToldAndTheServiceGoesOn) {
             version = answer->version;
           } else {
             ++refused;
-            EXPECT_THAT(answer.error().code, AnyOf(ErrorCode::kResourceExhausted, ErrorCode::kIo));
+            EXPECT_THAT(answer.error().code, AnyOf(ErrorCode::kOutOfSpace, ErrorCode::kIo));
             EXPECT_THAT(answer.error().message, HasSubstr("journal.sqlite"));
           }
           EXPECT_EQ(live.live->status().version, version);

@@ -17,7 +17,7 @@ Error ErrnoError(const std::filesystem::path& path, const std::string& what) {
   const int code = errno;
   std::string message = path.string() + ": " + what + ": " + std::generic_category().message(code);
   if (code == ENOENT || code == ENOTDIR) return NotFound(std::move(message));
-  if (code == ENOSPC || code == EDQUOT) return ResourceExhausted(std::move(message));
+  if (code == ENOSPC || code == EDQUOT) return OutOfSpace(std::move(message));
   return IoError(std::move(message));
 }
 

@@ -58,7 +58,7 @@ class ReadOnlyFile {
 
 // A file written under a temporary name beside `path` that takes its place when it is complete: readers see the old
 // file or the new one, also after a power cut. Destroyed without Commit(), it leaves nothing behind. One thread. Errors
-// are kIo, or kResourceExhausted for a full disk, and name the path.
+// are kIo, or kOutOfSpace for a full disk, and name the path.
 class FileReplacement {
  public:
   // kNotFound when the directory does not exist.

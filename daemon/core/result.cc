@@ -13,6 +13,8 @@ const char* ErrorCodeName(ErrorCode code) {
       return "failed_precondition";
     case ErrorCode::kResourceExhausted:
       return "resource_exhausted";
+    case ErrorCode::kOutOfSpace:
+      return "out_of_space";
     case ErrorCode::kUnavailable:
       return "unavailable";
     case ErrorCode::kDeadlineExceeded:

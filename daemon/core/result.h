@@ -21,6 +21,7 @@ enum class ErrorCode {
   kNotFound,            // the named thing does not exist
   kFailedPrecondition,  // right request, wrong state (also: stale version)
   kResourceExhausted,   // a bounded resource is full; try later
+  kOutOfSpace,          // the disk is full; somebody must make room
   kUnavailable,         // not ready, draining, or a device out of reach; try later
   kDeadlineExceeded,
   kCancelled,
@@ -56,6 +57,9 @@ inline Error FailedPrecondition(std::string message) {
 }
 inline Error ResourceExhausted(std::string message) {
   return {ErrorCode::kResourceExhausted, std::move(message), {}};
+}
+inline Error OutOfSpace(std::string message) {
+  return {ErrorCode::kOutOfSpace, std::move(message), {}};
 }
 inline Error Unavailable(std::string message) {
   return {ErrorCode::kUnavailable, std::move(message), {}};

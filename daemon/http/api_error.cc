@@ -17,6 +17,8 @@ int StatusOf(ErrorCode code) {
       return 409;
     case ErrorCode::kResourceExhausted:
       return 429;
+    case ErrorCode::kOutOfSpace:
+      return 507;
     case ErrorCode::kUnavailable:
     case ErrorCode::kCancelled:
       return 503;

@@ -115,7 +115,7 @@ TEST(ApiError, MapsCodes) {
       {ErrorCode::kResourceExhausted, 429}, {ErrorCode::kUnavailable, 503},
       {ErrorCode::kCancelled, 503},         {ErrorCode::kDeadlineExceeded, 504},
       {ErrorCode::kDataLoss, 500},          {ErrorCode::kIo, 500},
-      {ErrorCode::kInternal, 500}};
+      {ErrorCode::kInternal, 500},          {ErrorCode::kOutOfSpace, 507}};
   for (const auto& [code, status] : statuses) {
     const ApiError error(Error{code, "m", "f"});
     EXPECT_EQ(error.status, status);

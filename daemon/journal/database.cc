@@ -16,6 +16,7 @@ ErrorCode CodeOf(int sqlite_code) {
     return ErrorCode::kFailedPrecondition;
   switch (sqlite_code & 0xff) {
     case SQLITE_FULL:
+      return ErrorCode::kOutOfSpace;
     case SQLITE_NOMEM:
     case SQLITE_TOOBIG:
       return ErrorCode::kResourceExhausted;

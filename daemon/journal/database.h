@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Database: one SQLite connection, its statements and transactions, with errors as Results.
 //
-// Errors name the file and carry SQLite's text. kResourceExhausted: the disk is full; kIo: the operating system
-// reported an error; kDataLoss: the file is damaged or no database; kUnavailable: another process holds it.
+// Errors name the file and carry SQLite's text. kOutOfSpace: the disk is full; kIo: the operating system reported an
+// error; kDataLoss: the file is damaged or no database; kUnavailable: another process holds it.
 // One thread at a time.
 #pragma once
 

@@ -47,6 +47,7 @@ engram_status StatusFromErrorCode(ErrorCode code) {
     case ErrorCode::kFailedPrecondition:
       return ENGRAM_FAILED_PRECONDITION;
     case ErrorCode::kResourceExhausted:
+    case ErrorCode::kOutOfSpace:
       return ENGRAM_RESOURCE_EXHAUSTED;
     case ErrorCode::kUnavailable:
       return ENGRAM_UNAVAILABLE;
