@@ -393,5 +393,6 @@ test('a thousand idle connections cost little', async (t) => {
     socket.on('close', resolve);
     socket.close();
   })));
-  assert.ok(each < 64 << 10, `${each} bytes per idle WebSocket`);
+  if (process.env.ENGRAMD_MEMORY_UNKNOWN) t.diagnostic('not judged: see CMakeLists.txt');
+  else assert.ok(each < 64 << 10, `${each} bytes per idle WebSocket`);
 });
