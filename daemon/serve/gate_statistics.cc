@@ -2,6 +2,7 @@
 #include "serve/gate_statistics.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace engram {
@@ -168,7 +169,8 @@ void GateStatistics::Put(const GateSlice& slice, const float* gates, uint32_t nu
   for (uint32_t token = slice.first_token; token < slice.first_token + slice.num_tokens; ++token) {
     for (size_t layer = 0; layer < layers_.size(); ++layer) {
       const float* from = gates + (layer * num_tokens + token) * num_streams_;
-      waiting_.gates.insert(waiting_.gates.end(), from, from + num_streams_);
+      // What is no number would stay in the sums for ever.
+      for (uint32_t s = 0; s < num_streams_; ++s) waiting_.gates.push_back(std::isfinite(from[s]) ? from[s] : 0);
     }
   }
   waiting_.num_tokens += slice.num_tokens;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <map>
 #include <random>
 #include <thread>
@@ -68,6 +69,22 @@ TEST(TopNgramsTest, BoundsHoldOverALongStream) {
       EXPECT_TRUE(held.contains(ngram)) << ngram[0];
     }
   }
+}
+
+// Weights that are no numbers, or without end, do not hang it.
+TEST(TopNgramsTest, SurvivesWhatIsNoNumber) {
+  TopNgrams top(2, true);
+  const auto add = [&](int32_t token, double weight) {
+    const std::vector<int32_t> ngram = {token};
+    top.Add(TopNgrams::Hash(ngram), ngram, weight);
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (int32_t token = 0; token < 100; ++token) {
+    add(token, token % 3 == 0 ? nan : token % 3 == 1 ? infinity : 1);
+    add(token, nan);
+  }
+  EXPECT_EQ(top.Top(10).size(), 2u);
 }
 
 TEST(TopNgramsTest, WithoutTextsOnlyHashesStay) {
@@ -156,6 +173,19 @@ TEST(GateStatisticsTest, GroupsAreCountedOnDemandAndBounded) {
   for (size_t i = 1; i < GateStatistics::kMaxGroups; ++i)
     ASSERT_TRUE(statistics.Track({GateGroup::Kind::kKey, std::to_string(i)}));
   EXPECT_EQ(statistics.Track({GateGroup::Kind::kKey, "one too many"}).error().code, ErrorCode::kResourceExhausted);
+}
+
+TEST(GateStatisticsTest, AGateThatIsNoNumberCountsAsShut) {
+  GateStatistics statistics({}, {1}, 1, 2);
+  const std::vector<int32_t> context = {1, 2};
+  const std::vector<float> gates = {std::numeric_limits<float>::quiet_NaN(), 0.5f};
+  statistics.Record(std::vector<GateSlice>{Slice(context, 1, 0), Slice(context, 1, 1)}, gates.data(), 2);
+  const auto report = statistics.Report({}, 1);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->layers[0].streams[0].count, 2u);
+  EXPECT_DOUBLE_EQ(report->layers[0].streams[0].mean, 0.25);
+  EXPECT_EQ(report->layers[0].streams[0].histogram[0], 1u);
+  EXPECT_DOUBLE_EQ(report->layers[0].top_by_mass.at(0).entry.weight, 0.5);
 }
 
 TEST(GateStatisticsTest, FollowsAnotherModels) {

@@ -38,29 +38,29 @@ class TopNgrams {
   void Clear();
 
  private:
-  // What only a change of the n-gram itself touches.
   struct Cell {
     uint64_t hash = 0;
+    double weight = 0;
     uint64_t count = 0;
     double error = 0;
     uint32_t num_tokens = 0;
     std::array<int32_t, kMaxTrackedOrder> tokens{};
   };
-  // What the heap is ordered by.
+  // What the heap is ordered by. A weight only grows, and most n-grams that are seen again are not about to be
+  // replaced: the heap learns of it when they come to its top.
   struct Slot {
-    double weight = 0;
+    double weight = 0;  // at most the cell's
     uint32_t cell = 0;
   };
-  void SiftUp(uint32_t place);
-  void SiftDown(uint32_t place);
-  void Place(uint32_t place, Slot slot);
-  Cell Fresh(uint64_t hash, std::span<const int32_t> tokens, double error) const;
+  void SiftUp();    // the last
+  void SiftDown();  // the first
+  uint32_t Lightest();
+  Cell Fresh(uint64_t hash, std::span<const int32_t> tokens, double weight, double error) const;
 
   uint32_t capacity_;
   bool keep_tokens_;
   std::vector<Cell> cells_;
-  std::vector<uint32_t> places_;  // of each cell in heap_
-  std::vector<Slot> heap_;        // the lightest first
+  std::vector<Slot> heap_;  // the lightest first
   boost::unordered_flat_map<uint64_t, uint32_t> by_hash_;
 };
 
