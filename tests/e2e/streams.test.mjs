@@ -8,7 +8,7 @@ import { Daemon, pluginDirectories } from './daemon.mjs';
 import { Client } from './websocket.mjs';
 
 // A backbone whose steps take no time, or `step_us`, and whose contexts hardly end.
-const start = (options = [], config = null) => Daemon.start({ config, settings: [
+const start = (options = []) => Daemon.start({ settings: [
   `plugins.directories=[${pluginDirectories.join(',')}]`, 'backbone.plugin=null_backbone',
   ...['max_positions=1000000', 'kv_tokens=4000000', ...options].map((option) => `backbone.options.${option}`)] });
 
